@@ -1,0 +1,184 @@
+//! What a session may ask of the hub, and what the hub answers: the words that both sides share.
+
+use crate::message::{EventFields, Seq, Stamp, TopicName};
+use std::sync::Arc;
+
+/// Names one subscription of one connection. Chosen by its session, unique within the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionId(pub u32);
+
+/// The hub's handle of a topic. A topic that is forgotten and comes back has another generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId {
+    pub index: u32,
+    pub generation: u32,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// After the released head of the moment it is joined.
+    Now,
+    /// After the cursor of the [`Join`]; like `Now` if that has none.
+    Cursor,
+    /// With the last so many stored messages, whatever the cursor says.
+    Last(u32),
+}
+
+/// "I have everything up to here", said once for all topics of a [`Join`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Unix seconds and tag; without a tag everything of that second counts as seen. Seconds 0 is the epoch:
+    /// everything stored, and never a gap.
+    pub stamp: Option<(u64, Option<u64>)>,
+    pub event: Option<EventCursor>,
+}
+
+/// A cursor by event id. With a stamp beside it the smaller of both wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventCursor {
+    /// The oldest stored message of the joined topics with this event id names the stamp.
+    pub id: Box<[u8]>,
+    /// The stamp if no such message is stored; without one the id is unknown, which is a gap.
+    pub otherwise: Option<(u64, u64)>,
+}
+
+/// All topics of one request. The hub attaches all or none, at one instant.
+#[derive(Clone, Debug, Default)]
+pub struct Join {
+    pub topics: Vec<JoinTopic>,
+    pub cursor: Cursor,
+    /// Refuse when a topic already has this many subscriptions; 0 = no limit.
+    pub subscribers_max: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct JoinTopic {
+    pub id: SubscriptionId,
+    pub name: TopicName,
+    pub start: StartAt,
+    /// Refuse unless the topic exists and has stored messages.
+    pub must_have_messages: bool,
+}
+
+/// The hub attached every topic of a [`Join`].
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// The released head of that instant: the now cursor.
+    pub head: Stamp,
+    pub topics: Vec<JoinedTopic>,
+    /// The stamp that the replay starts after, resolved from the cursor; `None` if there is none to start after.
+    pub start: Option<(u64, u32)>,
+    /// Stored messages newer than the cursor are gone, or the cursor means nothing here.
+    pub gap: bool,
+    /// The cursor was newer than anything this server has stamped. It counts as none; `gap` is set too.
+    pub foreign: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinedTopic {
+    pub id: SubscriptionId,
+    pub topic: TopicId,
+    /// The subscription takes messages after this one.
+    pub from: Seq,
+}
+
+/// One message to be published. A list of them is all or nothing, and consecutive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub topic: TopicName,
+    pub payload: Arc<[u8]>,
+    /// `false`: reaches only those who listen now.
+    pub store: bool,
+    pub event: Option<Box<EventFields>>,
+    /// Idempotency key: the same (topic, key) within two minutes publishes nothing and answers as the first time.
+    pub key: Option<Box<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub stamp: Stamp,
+    /// Answered from the first publication with the same idempotency key.
+    pub duplicate: bool,
+}
+
+/// Why the hub did not do what was asked. Nothing was changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A topic is missing or holds no stored message, and the join asked for one that does.
+    TopicMissing,
+    /// A topic has as many subscribers as the join allows.
+    TopicFull,
+    /// The server has as many topics, or wildcard topics, as it may have.
+    TooManyTopics,
+    /// The budget for stored messages is used up.
+    OutOfMemory,
+    /// A queue is at its bound: try again.
+    Busy,
+}
+
+/// What a session may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The released head, which is the now cursor.
+    Head,
+    /// The server's sums, and the rows of some topics.
+    Report(Selection),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Nothing but the sums.
+    Sums,
+    /// Those of these that exist, in this order.
+    Names(Vec<TopicName>),
+    /// Every topic whose name begins so, in the order of names; `""` is every topic. The server's own are left out.
+    Prefix(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRow {
+    pub name: TopicName,
+    /// Messages since the topic exists, unstored ones too.
+    pub published: u64,
+    pub stored: u64,
+    pub subscribers: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReactorRow {
+    /// Operating-system thread id.
+    pub thread: u32,
+    /// Connections with at least one subscription.
+    pub subscribers: u64,
+    pub uptime_seconds: u64,
+}
+
+/// The server's sums at one instant. The server's own topics (`$…`) are not counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub unix_seconds: u64,
+    pub uptime_seconds: u64,
+    pub topics: u64,
+    pub wildcard_topics: u64,
+    /// Sums over the topics that exist.
+    pub published: u64,
+    pub stored: u64,
+    pub reactors: Vec<ReactorRow>,
+    pub rows: Vec<TopicRow>,
+}
+
+/// The hub's answer to a question, a publication or a deletion.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Head(Stamp),
+    Report(Box<Report>),
+    /// In the order of the entries; with the report that the publication asked for, taken just after it.
+    Published {
+        published: Vec<Published>,
+        report: Option<Box<Report>>,
+    },
+    /// How many of the named topics existed.
+    Deleted(usize),
+    Refused(Refusal),
+}

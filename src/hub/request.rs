@@ -1,0 +1,117 @@
+//! The two messages between reactors and the hub: one shared queue in, one FIFO per reactor out.
+
+use crate::exchange::{Answer, Entry, Join, Joined, Question, Refusal, TopicId};
+use crate::hub::Settings;
+use crate::message::{Message, Seq, TopicName};
+use std::sync::Arc;
+
+/// A connection of one reactor: generation in the upper half, slab index in the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+impl Token {
+    pub fn new(index: usize, generation: u32) -> Token {
+        Token(u64::from(generation) << 32 | index as u64)
+    }
+
+    pub fn index(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    pub fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// Who asks. `ticket` is unique within the reactor; an answer whose ticket nobody waits for is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub reactor: u16,
+    pub connection: Token,
+    pub ticket: u64,
+}
+
+/// A topic of a [`ToHub::Read`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadTopic {
+    pub topic: TopicId,
+    /// Stored messages after this one, if that is later than the position of the read.
+    pub from: Seq,
+    /// Unstored messages after this one: the head at which the subscription joined.
+    pub joined: Seq,
+}
+
+#[derive(Debug)]
+pub enum ToHub {
+    /// The reactor's thread runs; answers nothing.
+    Started { reactor: u16, thread: u32 },
+    /// Answered by `Joined` or `Refused`. `first`: the connection had no subscription before.
+    Join { origin: Origin, join: Join, first: bool },
+    /// Undoes joined topics; unknown ones are ignored. `last`: the connection has no subscription left.
+    Leave { reactor: u16, topics: Vec<TopicId>, last: bool },
+    /// Answered by `Backlog`: what these topics have after the position `after`, merged, in order.
+    Read { origin: Origin, after: Seq, topics: Vec<ReadTopic> },
+    /// Answered by `Answer::Published` or `Answer::Refused`.
+    Publish { origin: Origin, entries: Vec<Entry>, question: Option<Question> },
+    /// Answered by `Answer::Deleted`. Listeners get a control message (`id` -2) with this payload.
+    Delete { origin: Origin, topics: Vec<TopicName>, payload: Arc<[u8]> },
+    /// Answered by the matching `Answer`.
+    Ask { origin: Origin, question: Question },
+    /// New settings after a reload.
+    Settings(Box<Settings>),
+    /// The hub's thread ends after everything before this.
+    Stop,
+}
+
+#[derive(Debug)]
+pub enum ToReactor {
+    /// A released message of a topic that somebody of this reactor joined.
+    Deliver {
+        topic: TopicId,
+        message: Arc<Message>,
+    },
+    /// The topic was deleted and every subscription to it is gone. `message` tells the listeners;
+    /// `last` is the last stored message that the topic had, lost for those who had not read so far.
+    Removed {
+        topic: TopicId,
+        last: Seq,
+        message: Arc<Message>,
+    },
+    Joined {
+        connection: Token,
+        ticket: u64,
+        joined: Box<Joined>,
+    },
+    Refused {
+        connection: Token,
+        ticket: u64,
+        refusal: Refusal,
+    },
+    Backlog {
+        connection: Token,
+        ticket: u64,
+        backlog: Box<Backlog>,
+    },
+    Answer {
+        connection: Token,
+        ticket: u64,
+        answer: Box<Answer>,
+    },
+}
+
+/// One bounded page of what a reader had missed.
+#[derive(Debug)]
+pub struct Backlog {
+    /// In order of `Seq`.
+    pub messages: Vec<(TopicId, Arc<Message>)>,
+    /// The reader has everything of its topics up to here once it took this page.
+    pub end: Seq,
+    /// `end` is the released head of the moment: the reader is live again.
+    pub complete: bool,
+    /// The log no longer reaches back to the reader's position.
+    pub lost: bool,
+}
+
+/// A page ends when it holds so many messages, or so many payload bytes; it holds at least one if there is one.
+pub const PAGE_MESSAGES: usize = 256;
+pub const PAGE_BYTES: usize = 256 * 1024;

@@ -1,0 +1,121 @@
+//! What the server counts: arrays of one writer each, summed when somebody asks.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// One number of a thread.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Counter { $($(#[$doc])* $name),* }
+
+        impl Counter {
+            pub const ALL: &'static [Counter] = &[$(Counter::$name),*];
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted, and ended.
+    Accepted, Ended,
+    /// WebSocket handshakes done, and those connections ended.
+    WebSocketOpened, WebSocketEnded,
+    /// Streams and eventsources begun, and ended.
+    StreamOpened, StreamEnded,
+    /// HTTP requests with a complete head.
+    Requests,
+    /// Subscriptions joined, and left.
+    Joined, Left,
+    /// Messages put into an outbox: one per message and subscriber.
+    Deliveries,
+    /// Message encodings made: one per message and encoding on the whole server.
+    Encodings,
+    /// Runs of messages concatenated into one frame.
+    Runs,
+    BytesIn, BytesOut,
+    /// Write calls to sockets.
+    Writes,
+    /// Connections that fell behind, and that caught up again.
+    Lagging, CaughtUp,
+    /// Clients closed: took nothing for too long, or the log no longer reached back.
+    DroppedTooSlow,
+    /// Requests refused before a dialect saw them.
+    RefusedRequests,
+    /// WebSocket protocol violations.
+    RefusedFrames,
+    /// Connections turned away: no descriptor, or too many connections.
+    RefusedConnections,
+    /// Publications turned away because a bound was reached.
+    RefusedBusy,
+    /// Head, body or idle time ran out.
+    TimedOut,
+    /// Panics caught at a connection's boundary.
+    Panics,
+    /// Turns of the loop, and wake-ups by the hub.
+    Turns, WakeUps,
+}
+
+/// Upper bounds of the latency buckets, in microseconds.
+pub const LATENCY_BUCKETS: [u64; 14] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
+
+/// The numbers of one reactor. Only its thread writes.
+#[derive(Default)]
+pub struct ReactorMetrics {
+    counters: [AtomicU64; Counter::ALL.len()],
+    latency: [AtomicU64; LATENCY_BUCKETS.len() + 1],
+    latency_micros: AtomicU64,
+}
+
+impl ReactorMetrics {
+    pub fn add(&self, counter: Counter, count: u64) {
+        // One writer: a plain addition, no locked instruction.
+        let cell = &self.counters[counter as usize];
+        cell.store(cell.load(Relaxed) + count, Relaxed);
+    }
+
+    pub fn read(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].load(Relaxed)
+    }
+
+    /// Counts the time from a message's ordering to the write that took it to a socket.
+    pub fn publish_to_write(&self, micros: u64) {
+        let bucket = LATENCY_BUCKETS.partition_point(|&bound| bound < micros);
+        let cell = &self.latency[bucket];
+        cell.store(cell.load(Relaxed) + 1, Relaxed);
+        self.latency_micros.store(self.latency_micros.load(Relaxed) + micros, Relaxed);
+    }
+
+    /// Counts per bucket (the last one is everything above), and the sum of all in microseconds.
+    pub fn latency(&self) -> ([u64; LATENCY_BUCKETS.len() + 1], u64) {
+        (std::array::from_fn(|bucket| self.latency[bucket].load(Relaxed)), self.latency_micros.load(Relaxed))
+    }
+}
+
+/// The numbers of the hub. Only its thread writes.
+#[derive(Default)]
+pub struct HubMetrics {
+    pub messages_in: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub topics: AtomicU64,
+    pub stored: AtomicU64,
+    pub stored_bytes: AtomicU64,
+    pub subscriptions: AtomicU64,
+    pub evicted: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+/// Everything countable of one server.
+pub struct Metrics {
+    pub hub: HubMetrics,
+    pub reactors: Vec<ReactorMetrics>,
+}
+
+impl Metrics {
+    pub fn new(reactors: usize) -> Metrics {
+        Metrics { hub: HubMetrics::default(), reactors: (0..reactors).map(|_| ReactorMetrics::default()).collect() }
+    }
+
+    pub fn sum(&self, counter: Counter) -> u64 {
+        self.reactors.iter().map(|reactor| reactor.read(counter)).sum()
+    }
+}

@@ -1,0 +1,295 @@
+//! The contract between the reactor and a dialect: bytes of a client come in as [`Inbound`], wishes go out as [`Action`]s.
+
+use crate::clock::Now;
+use crate::exchange::{Answer, Entry, Join, Joined, Question, Refusal, SubscriptionId};
+use crate::http::head::Head;
+use crate::http::response::Response;
+use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which of the server's doors a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Public,
+    Admin,
+    /// `fanwire dev`: everything is on the one port.
+    Both,
+}
+
+/// A complete request head and where it came from.
+pub struct Request<'a> {
+    pub head: &'a Head<'a>,
+    pub door: Door,
+    pub peer: IpAddr,
+    /// Index of the reactor that serves it: shown by `/health`.
+    pub reactor: u16,
+    pub now: Now,
+}
+
+/// One of the protocols that are spoken here.
+pub trait Dialect: Send + Sync {
+    /// Takes the request, or says `None`: not a path of this dialect.
+    ///
+    /// What is asked of `actions` is carried out as soon as the session stands.
+    fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening>;
+
+    /// The limits for the rest of the head once its request line is known; `None`: not a path of this dialect.
+    fn head_limits(&self, path: &str) -> Option<HeadLimits>;
+}
+
+/// Bytes after the request line, and how many fields they may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    pub field_bytes_max: usize,
+    /// A body larger than this is refused with 413 as soon as that is known.
+    pub body_bytes_max: u64,
+}
+
+/// How a request goes on.
+pub enum Opening {
+    /// `upgrade` is the 101 that [`Actions::accept`] sends. Until then, or a [`Actions::respond`], the socket only buffers.
+    WebSocket {
+        session: Box<dyn Session>,
+        upgrade: Response,
+    },
+    /// The session answers in its own time. With `takes_body` it gets [`Inbound::Body`], empty if there is none;
+    /// without, a body is dropped.
+    Hold {
+        session: Box<dyn Session>,
+        takes_body: bool,
+    },
+    Respond(Response),
+}
+
+/// One client's conversation: pure, small (24 bytes if it may idle), and the only heap object of an idle connection.
+pub trait Session: Send {
+    fn limits(&self) -> &ConnectionLimits;
+
+    fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions);
+
+    /// The hub attached every topic of a join. Backlog and live messages follow.
+    fn joined(&mut self, _joined: &Joined, _actions: &mut Actions) {}
+
+    fn refused(&mut self, _refusal: Refusal, _actions: &mut Actions) {}
+
+    /// A live message of a [`Delivery::PerSubscriber`] subscription.
+    fn delivered(&mut self, _id: SubscriptionId, _message: &Arc<Message>, _actions: &mut Actions) {}
+
+    /// A page of missed messages of [`Delivery::PerSubscriber`] subscriptions; the next one follows unless `complete`.
+    fn page(&mut self, _messages: &[Arc<Message>], _complete: bool, _actions: &mut Actions) {}
+
+    /// The topic of this subscription was deleted; `message` says so. A shared subscription has been sent it already.
+    /// `remaining` subscriptions are left.
+    fn removed(&mut self, _id: SubscriptionId, _message: &Arc<Message>, _remaining: usize, _actions: &mut Actions) {}
+
+    fn answered(&mut self, _answer: Answer, _actions: &mut Actions) {}
+
+    /// The time asked for with [`Actions::wake_at`] has come.
+    fn woken(&mut self, _actions: &mut Actions) {}
+
+    /// The client took nothing for too long, or the log no longer reaches back to it.
+    fn too_slow(&mut self, actions: &mut Actions);
+
+    /// The server stops: say goodbye.
+    fn draining(&mut self, actions: &mut Actions);
+
+    /// The access rules changed: end what they no longer allow. `topics` are the joined ones.
+    fn review(&mut self, _topics: &[(SubscriptionId, TopicName)], _actions: &mut Actions) {}
+
+    /// False: read no more of this client until an answer has come (back-pressure by TCP).
+    fn accepts_input(&self) -> bool {
+        true
+    }
+}
+
+/// What one kind of session allows its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// WebSocket message, announced or summed over fragments; beyond it the connection is closed with 1009.
+    pub message_bytes_max: usize,
+    pub message_fragments_max: u32,
+    /// Bytes waiting for a socket that refuses; beyond it the log is the queue.
+    pub outbox_bytes_max: usize,
+    /// How long bytes may wait without one of them being taken.
+    pub no_progress: Duration,
+    /// How long to wait for the peer after our close.
+    pub close_time: Duration,
+}
+
+/// What came from the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inbound<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    /// Already answered with a pong.
+    Ping,
+    Pong,
+    /// The peer closes; answer with [`Actions::close`].
+    Close(Option<u16>),
+    /// The whole body of a request that takes one.
+    Body(Vec<u8>),
+}
+
+/// How messages of a subscription reach its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The same frame for every subscriber; the session is not asked.
+    Shared(EncodingId),
+    /// The session gets each message.
+    PerSubscriber,
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Accept,
+    Respond(Response),
+    Begin(Response),
+    Send(Frame),
+    Finish,
+    Close { code: Option<u16>, reason: String },
+    Hangup,
+    Join { join: Join, delivery: Delivery },
+    Leave(Vec<SubscriptionId>),
+    Publish { entries: Vec<Entry>, question: Option<Question> },
+    Delete { topics: Vec<TopicName>, payload: Arc<[u8]> },
+    Ask(Question),
+    WakeAt(u64),
+}
+
+/// The wishes of a session, carried out in order after it returns; and what it may know of its connection.
+#[derive(Debug, Default)]
+pub struct Actions {
+    pub now: Now,
+    /// Monotonic microseconds at which the connection was last given something to send (0.1 s resolution).
+    pub sent_at: u64,
+    /// Whether any byte came from the client since the last [`Actions::wake_at`].
+    pub heard: bool,
+    /// The connection is still reading what it missed.
+    pub catching_up: bool,
+    list: Vec<Action>,
+}
+
+impl Actions {
+    pub fn new(now: Now) -> Actions {
+        Actions { now, ..Actions::default() }
+    }
+
+    /// Sends the 101 of [`Opening::WebSocket`].
+    pub fn accept(&mut self) {
+        self.list.push(Action::Accept);
+    }
+
+    /// The whole answer to the request, which ends its session and every subscription of it.
+    pub fn respond(&mut self, response: Response) {
+        self.list.push(Action::Respond(response));
+    }
+
+    /// Sends the head of an endless answer: chunked, or until close for HTTP/1.0.
+    pub fn begin(&mut self, response: Response) {
+        self.list.push(Action::Begin(response));
+    }
+
+    /// Sends bytes as they are, between two frames.
+    pub fn send(&mut self, frame: impl Into<Frame>) {
+        self.list.push(Action::Send(frame.into()));
+    }
+
+    /// Ends an endless answer (the last chunk is written for the session) and the session with it.
+    pub fn finish(&mut self) {
+        self.list.push(Action::Finish);
+    }
+
+    /// Sends a WebSocket close and ends the session; nothing follows. Before the 101 it accepts first.
+    pub fn close(&mut self, code: Option<u16>, reason: impl Into<String>) {
+        self.list.push(Action::Close { code, reason: reason.into() });
+    }
+
+    /// Ends TCP without a word, after what is queued.
+    pub fn hangup(&mut self) {
+        self.list.push(Action::Hangup);
+    }
+
+    pub fn join(&mut self, join: Join, delivery: Delivery) {
+        self.list.push(Action::Join { join, delivery });
+    }
+
+    pub fn leave(&mut self, ids: Vec<SubscriptionId>) {
+        self.list.push(Action::Leave(ids));
+    }
+
+    /// All or nothing; answered with [`Answer::Published`] or [`Answer::Refused`].
+    pub fn publish(&mut self, entries: Vec<Entry>, question: Option<Question>) {
+        self.list.push(Action::Publish { entries, question });
+    }
+
+    /// Answered with [`Answer::Deleted`].
+    pub fn delete(&mut self, topics: Vec<TopicName>, payload: Arc<[u8]>) {
+        self.list.push(Action::Delete { topics, payload });
+    }
+
+    pub fn ask(&mut self, question: Question) {
+        self.list.push(Action::Ask(question));
+    }
+
+    /// Calls [`Session::woken`] at this monotonic microsecond or up to 0.1 s later, once; replaces an earlier wish.
+    pub fn wake_at(&mut self, micros: u64) {
+        self.list.push(Action::WakeAt(micros));
+    }
+
+    /// What was asked for, in order; empties the list.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Action> {
+        self.list.drain(..)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+/// Everything that is spoken here, of one generation of the configuration.
+pub struct Registry {
+    dialects: Vec<Arc<dyn Dialect>>,
+    encoders: Encoders,
+}
+
+impl Registry {
+    pub fn new(dialects: Vec<Arc<dyn Dialect>>, encoders: Encoders) -> Registry {
+        Registry { dialects, encoders }
+    }
+
+    /// The first dialect that knows the path opens it.
+    pub fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
+        self.dialects.iter().find_map(|dialect| dialect.open(request, actions))
+    }
+
+    pub fn head_limits(&self, path: &str) -> Option<HeadLimits> {
+        self.dialects.iter().find_map(|dialect| dialect.head_limits(path))
+    }
+
+    pub fn encoder(&self, encoding: EncodingId) -> &dyn Encoder {
+        &*self.encoders.list[usize::from(encoding.0)]
+    }
+}
+
+/// The encoders of all dialects. Survives reloads, so that a session of an older configuration still finds its own.
+#[derive(Clone, Default)]
+pub struct Encoders {
+    list: Vec<Arc<dyn Encoder>>,
+    keys: HashMap<String, EncodingId>,
+}
+
+impl Encoders {
+    /// Registers an encoder once per `key`: two with one key must write the same bytes.
+    pub fn add(&mut self, key: String, encoder: Arc<dyn Encoder>) -> EncodingId {
+        if let Some(&known) = self.keys.get(&key) {
+            return known;
+        }
+        let id = EncodingId(u16::try_from(self.list.len()).expect("fewer than 65,536 different templates in one process"));
+        self.list.push(encoder);
+        self.keys.insert(key, id);
+        id
+    }
+}
