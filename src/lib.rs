@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod clock;
 pub mod exchange;
 pub mod http;
@@ -17,3 +18,4 @@ pub mod hub;
 pub mod message;
 pub mod metrics;
 pub mod session;
+pub mod units;

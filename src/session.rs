@@ -79,6 +79,7 @@ pub trait Session: Send {
     fn delivered(&mut self, _id: SubscriptionId, _message: &Arc<Message>, _actions: &mut Actions) {}
 
     /// A page of missed messages of [`Delivery::PerSubscriber`] subscriptions; the next one follows unless `complete`.
+    /// After each join of such subscriptions there is exactly one `complete` page, at once and empty if nothing was missed.
     fn page(&mut self, _messages: &[Arc<Message>], _complete: bool, _actions: &mut Actions) {}
 
     /// The topic of this subscription was deleted; `message` says so. A shared subscription has been sent it already.
