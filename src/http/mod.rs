@@ -1,4 +1,9 @@
 //! HTTP/1 without sockets: bytes in, heads and bodies out.
 
+pub mod body;
 pub mod head;
 pub mod response;
+#[cfg(test)]
+mod rules;
+pub mod scan;
+pub mod target;
