@@ -19,3 +19,4 @@ pub mod message;
 pub mod metrics;
 pub mod session;
 pub mod units;
+pub mod websocket;
