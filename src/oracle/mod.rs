@@ -1,0 +1,4 @@
+//! What must hold for any bytes; unit tests run it over corpora and fixed seeds, `fuzz/` over everything else.
+
+pub mod utf8;
+pub mod websocket_decoder;
