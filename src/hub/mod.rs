@@ -23,6 +23,7 @@ pub mod request;
 mod sequencer;
 #[cfg(test)]
 mod testing;
+pub mod thread;
 mod topic;
 
 use crate::clock::Now;
