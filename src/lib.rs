@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod clock;
+pub mod engine;
 pub mod exchange;
 pub mod http;
 pub mod hub;

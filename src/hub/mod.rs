@@ -1,10 +1,52 @@
 //! The hub: one thread that orders everything. A pure state machine: requests in, replies out.
+//!
+//! ```text
+//!  ToHub ─▶ handle ─▶ judge ─▶ stamp ─▶ Engine::submit … Engine::ordered ─▶ apply ─▶ Deliver, Removed ─┐
+//!             │                                                                                         ├─▶ replies per reactor
+//!             ├─▶ join, leave, ask (against the released head) ─────────────────▶ Joined, Answer ───────┤
+//!             └─▶ reads queue ─▶ serve_reads ───────────────────────────────────▶ Backlog ──────────────┘
+//! ```
 
+mod ages;
+#[cfg(any(test, fuzzing))]
+mod check;
+mod cursor;
+mod events;
+mod join;
+mod keys;
+mod lifetime;
+mod log;
+mod publish;
+mod read;
+mod report;
 pub mod request;
+mod sequencer;
+#[cfg(test)]
+mod testing;
+pub mod thread;
+mod topic;
 
-use crate::message::TopicName;
+use crate::clock::Now;
+use crate::engine::local::Local;
+use crate::engine::{Change, Engine, Transaction};
+use crate::exchange::{Answer, Published, Question};
+use crate::message::{Stamp, TopicName};
+use crate::metrics::Metrics;
+use ages::{Ages, Aging};
+use keys::Keys;
+use read::WaitingRead;
+use request::{Origin, ToHub, ToReactor};
+use sequencer::Sequencer;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use topic::Topics;
+
+/// How much that has ended is cleared away along with a request, and in one tick.
+const EXPIRED_PER_REQUEST: usize = 64;
+const EXPIRED_PER_TICK: usize = 4_096;
 
 /// What the hub is told by the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,4 +87,231 @@ pub struct Heartbeat {
     pub topic: TopicName,
     pub every: Duration,
     pub payload: Arc<[u8]>,
+}
+
+/// Owns every topic, log, count and stamp.
+pub struct Hub {
+    settings: Settings,
+    now: Now,
+    started: u64,
+    sequencer: Sequencer,
+    engine: Box<dyn Engine>,
+    /// What follows each transaction that the engine has not returned yet, in the order of their submission.
+    waiting: VecDeque<Waiting>,
+    /// The newest stamp that may be seen from outside.
+    released: Stamp,
+    /// Messages with a smaller stamp were of an earlier process.
+    history_begins: Stamp,
+    /// The greatest stamp of a stored message whose topic is no more.
+    removed: Stamp,
+    topics: Topics,
+    totals: Totals,
+    keys: Keys,
+    stored: Ages,
+    unstored: Ages,
+    idle: Ages,
+    /// The next place of the slab to be fitted to new settings.
+    sweep: Option<usize>,
+    /// When each heartbeat is due, in monotonic microseconds.
+    heartbeats: Vec<u64>,
+    reads: VecDeque<WaitingRead>,
+    reactors: Vec<Reactor>,
+    acknowledgements: Vec<(usize, ToReactor)>,
+    metrics: Arc<Metrics>,
+}
+
+/// What happens when a transaction has been applied.
+enum Waiting {
+    Nothing,
+    Published { origin: Origin, published: Vec<Published>, question: Option<Question> },
+    Deleted { origin: Origin, topics: usize },
+}
+
+/// What the hub knows of one reactor.
+#[derive(Default)]
+struct Reactor {
+    thread: u32,
+    started: u64,
+    /// Connections with at least one subscription.
+    subscribers: u64,
+    /// Messages and payload bytes on the way to it.
+    queued: (usize, usize),
+    replies: Vec<ToReactor>,
+}
+
+/// Sums, kept so that nobody has to walk over the topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    /// These four leave out the server's own topics.
+    topics: u64,
+    wildcard_topics: u64,
+    published: u64,
+    stored: u64,
+    /// Everything that is kept, of every topic.
+    logged: u64,
+    log_bytes: u64,
+    unstored: u64,
+    unstored_bytes: u64,
+    idle: u64,
+    subscriptions: u64,
+    messages_in: u64,
+    bytes_in: u64,
+    evicted: u64,
+    refused: u64,
+}
+
+impl Hub {
+    /// History begins now; `metrics` gets the hub's numbers.
+    pub fn new(settings: Settings, reactors: usize, now: Now, metrics: Arc<Metrics>) -> Hub {
+        let sequencer = Sequencer::start(now);
+        let first = sequencer.last();
+        let mut hub = Hub {
+            settings,
+            now,
+            started: now.micros,
+            sequencer,
+            engine: Box::new(Local::default()),
+            waiting: VecDeque::new(),
+            released: first,
+            history_begins: first,
+            removed: Stamp::default(),
+            topics: Topics::default(),
+            totals: Totals::default(),
+            keys: Keys::default(),
+            stored: Ages::default(),
+            unstored: Ages::default(),
+            idle: Ages::default(),
+            sweep: None,
+            heartbeats: Vec::new(),
+            reads: VecDeque::new(),
+            reactors: (0..reactors).map(|_| Reactor { started: now.micros, ..Reactor::default() }).collect(),
+            acknowledgements: Vec::new(),
+            metrics,
+        };
+        hub.restart_heartbeats();
+        hub
+    }
+
+    /// Does what is asked; a read is only queued.
+    pub fn handle(&mut self, request: ToHub, now: Now) {
+        self.enter(now);
+        self.expire(EXPIRED_PER_REQUEST);
+        match request {
+            ToHub::Started { reactor, thread } => {
+                let reactor = &mut self.reactors[usize::from(reactor)];
+                reactor.thread = thread;
+                reactor.started = self.now.micros;
+            }
+            ToHub::Join { origin, join, first } => self.join(origin, join, first),
+            ToHub::Leave { reactor, topics, last } => self.leave(reactor, &topics, last),
+            ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
+            ToHub::Publish { origin, entries, question } => self.publish(origin, entries, question),
+            ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
+            ToHub::Ask { origin, question } => self.ask(origin, &question),
+            ToHub::Settings(settings) => self.change_settings(*settings),
+            ToHub::Stop => {}
+        }
+        self.count();
+    }
+
+    /// Lets time pass: ages, idle topics, heartbeats, keys. The work of one call is bounded.
+    pub fn tick(&mut self, now: Now) {
+        self.enter(now);
+        self.expire(EXPIRED_PER_TICK);
+        self.sweep(EXPIRED_PER_TICK);
+        self.beat();
+        self.count();
+    }
+
+    /// What is on the way to a reactor, in messages and payload bytes: told before a batch, since an overfull
+    /// queue makes the hub refuse publications to it.
+    pub fn set_queued(&mut self, reactor: usize, messages: usize, bytes: usize) {
+        self.reactors[reactor].queued = (messages, bytes);
+    }
+
+    /// Moves what this reactor must be told to the end of `into`, in order.
+    pub fn take_replies(&mut self, reactor: usize, into: &mut Vec<ToReactor>) {
+        into.append(&mut self.reactors[reactor].replies);
+    }
+
+    /// Answers to publications and deletions. They are handed over after the replies to all reactors, so that
+    /// whoever has read one finds the messages everywhere.
+    pub fn take_acknowledgements(&mut self) -> impl Iterator<Item = (usize, ToReactor)> {
+        std::mem::take(&mut self.acknowledgements).into_iter()
+    }
+
+    fn enter(&mut self, now: Now) {
+        debug_assert!(now.micros >= self.now.micros, "the monotonic clock went back");
+        self.now = now;
+    }
+
+    fn ask(&mut self, origin: Origin, question: &Question) {
+        self.advance();
+        let answer = match question {
+            Question::Head => Answer::Head(self.released),
+            Question::Report(selection) => Answer::Report(Box::new(self.report(selection))),
+        };
+        self.reply(origin, answer);
+    }
+
+    fn reply(&mut self, origin: Origin, answer: Answer) {
+        let reply = ToReactor::Answer { connection: origin.connection, ticket: origin.ticket, answer: Box::new(answer) };
+        self.reactors[usize::from(origin.reactor)].replies.push(reply);
+    }
+
+    fn acknowledge(&mut self, origin: Origin, answer: Answer) {
+        let reply = ToReactor::Answer { connection: origin.connection, ticket: origin.ticket, answer: Box::new(answer) };
+        self.acknowledgements.push((usize::from(origin.reactor), reply));
+    }
+
+    /// Brings the released head into the second of the clock, if nothing is on its way that would do so.
+    fn advance(&mut self) {
+        if self.waiting.is_empty() && self.sequencer.enter_second(self.now).is_some() {
+            self.submit(SmallVec::new(), Waiting::Nothing);
+        }
+    }
+
+    fn submit(&mut self, changes: SmallVec<[Change; 1]>, then: Waiting) {
+        self.engine.submit(Transaction { head: self.sequencer.last(), changes });
+        self.waiting.push_back(then);
+        self.release();
+    }
+
+    /// Applies what the engine returns. Nothing else changes what can be seen from outside.
+    fn release(&mut self) {
+        while let Some(transaction) = self.engine.ordered() {
+            debug_assert!(transaction.head >= self.released);
+            for change in transaction.changes {
+                match change {
+                    Change::Append { topic, message } => self.append(topic, message),
+                    Change::Remove { topic, message } => self.remove(topic, &message),
+                }
+            }
+            self.released = transaction.head;
+            match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
+                Waiting::Nothing => {}
+                Waiting::Published { origin, published, question } => {
+                    let report = match question {
+                        Some(Question::Report(selection)) => Some(Box::new(self.report(&selection))),
+                        Some(Question::Head) | None => None,
+                    };
+                    self.acknowledge(origin, Answer::Published { published, report });
+                }
+                Waiting::Deleted { origin, topics } => self.acknowledge(origin, Answer::Deleted(topics)),
+            }
+        }
+    }
+
+    /// Writes the sums to where the metrics are read.
+    fn count(&self) {
+        let metrics = &self.metrics.hub;
+        metrics.messages_in.store(self.totals.messages_in, Relaxed);
+        metrics.bytes_in.store(self.totals.bytes_in, Relaxed);
+        metrics.topics.store(self.totals.topics, Relaxed);
+        metrics.stored.store(self.totals.logged, Relaxed);
+        metrics.stored_bytes.store(self.totals.log_bytes, Relaxed);
+        metrics.subscriptions.store(self.totals.subscriptions, Relaxed);
+        metrics.evicted.store(self.totals.evicted, Relaxed);
+        metrics.refused.store(self.totals.refused, Relaxed);
+    }
 }

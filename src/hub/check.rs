@@ -1,0 +1,40 @@
+//! What must hold of a hub between two requests, counted anew: for tests and fuzzing.
+
+use crate::hub::{Hub, Totals};
+
+impl Hub {
+    /// Walks over everything, so not for a hub that serves somebody.
+    pub fn check(&self) {
+        let mut counted = Totals {
+            messages_in: self.totals.messages_in,
+            bytes_in: self.totals.bytes_in,
+            evicted: self.totals.evicted,
+            refused: self.totals.refused,
+            ..Totals::default()
+        };
+        for (id, topic) in self.topics.iter() {
+            assert_eq!(self.topics.find(&topic.name), Some(id));
+            assert_eq!(topic.is_idle(), topic.is_unused(), "{}", topic.name);
+            assert!(topic.log.oldest().is_none_or(|oldest| oldest.stamp > topic.floor));
+            assert!(topic.log.len() <= self.settings.window.count || self.sweep.is_some());
+            assert!(topic.ring.is_none() || topic.subscribers > 0);
+            counted.logged += topic.log.len() as u64;
+            counted.log_bytes += topic.log.bytes();
+            counted.idle += u64::from(topic.is_idle());
+            counted.subscriptions += u64::from(topic.subscribers);
+            if let Some(ring) = &topic.ring {
+                counted.unstored += ring.log.len() as u64;
+                counted.unstored_bytes += ring.log.bytes();
+            }
+            if !topic.name.is_reserved() {
+                counted.topics += 1;
+                counted.wildcard_topics += u64::from(self.is_wildcard(&topic.name));
+                counted.published += topic.published;
+                counted.stored += topic.log.len() as u64;
+            }
+        }
+        assert_eq!(self.totals, counted);
+        assert!(self.waiting.is_empty());
+        assert_eq!(self.released, self.sequencer.last());
+    }
+}

@@ -1,0 +1,162 @@
+//! What a topic keeps: messages in order, with their size.
+
+use crate::hub::Window;
+use crate::message::{EventFields, Message, Seq};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What a kept message costs beside its payload and event fields: the structure, two reference counts, its places in queues.
+const MESSAGE_BYTES: u64 = 192;
+
+/// The memory that keeping such a message takes, in bytes.
+pub fn kept_bytes(payload: &[u8], event: Option<&EventFields>) -> u64 {
+    let length = |field: &Option<Box<[u8]>>| field.as_ref().map_or(0, |bytes| bytes.len());
+    let event = event.map_or(0, |event| length(&event.id) + length(&event.kind));
+    MESSAGE_BYTES + payload.len() as u64 + event as u64
+}
+
+/// Messages of one topic in order of `Seq`. Allocates nothing while it is empty.
+#[derive(Debug, Default)]
+pub struct Log {
+    messages: VecDeque<Arc<Message>>,
+    bytes: u64,
+}
+
+impl Log {
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn oldest(&self) -> Option<&Arc<Message>> {
+        self.messages.front()
+    }
+
+    pub fn newest(&self) -> Option<&Arc<Message>> {
+        self.messages.back()
+    }
+
+    pub fn at(&self, index: usize) -> Option<&Arc<Message>> {
+        self.messages.get(index)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.messages.iter()
+    }
+
+    /// The index of the first message after `seq`.
+    pub fn after(&self, seq: Seq) -> usize {
+        // A reader that is nearly up to date is the common one.
+        if self.newest().is_none_or(|newest| newest.stamp.seq <= seq) {
+            return self.messages.len();
+        }
+        self.messages.partition_point(|message| message.stamp.seq <= seq)
+    }
+
+    /// The index of the first message whose `(seconds, tag)` is greater.
+    pub fn after_position(&self, position: (u64, u64)) -> usize {
+        self.messages.partition_point(|message| {
+            let (seconds, tag) = message.stamp.position();
+            (seconds, u64::from(tag)) <= position
+        })
+    }
+
+    pub fn push(&mut self, message: Arc<Message>) {
+        self.bytes += kept_bytes(&message.payload, message.event.as_deref());
+        self.messages.push_back(message);
+        self.check();
+    }
+
+    /// Takes the oldest message out if the window has no place for it any more.
+    pub fn evict(&mut self, window: &Window, micros: u64) -> Option<Arc<Message>> {
+        let oldest = self.messages.front()?;
+        let expired = oldest.ordered_micros.saturating_add(window.age.as_micros() as u64) <= micros;
+        if !expired && self.messages.len() <= window.count && self.bytes <= window.bytes {
+            return None;
+        }
+        let message = self.messages.pop_front()?;
+        self.bytes -= kept_bytes(&message.payload, message.event.as_deref());
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
+        } else if self.messages.len() < self.messages.capacity() / 4 {
+            self.messages.shrink_to(self.messages.len() * 2);
+        }
+        self.check();
+        Some(message)
+    }
+
+    fn check(&self) {
+        debug_assert_eq!(self.messages.is_empty(), self.bytes == 0);
+        let last = self.messages.len().wrapping_sub(2);
+        debug_assert!(self.at(last).is_none_or(|before| Some(before.stamp.seq) < self.newest().map(|newest| newest.stamp.seq)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Stamp;
+    use std::time::Duration;
+
+    const WINDOW: Window = Window { count: 3, bytes: u64::MAX, age: Duration::from_micros(100) };
+
+    fn message(seq: u64, payload: &str) -> Arc<Message> {
+        let stamp = Stamp { seq: Seq(seq), seconds: seq / 10, tag: (seq % 10) as u32 };
+        let mut message = Message::new(stamp, "a".into(), 1, payload.as_bytes().into());
+        message.ordered_micros = seq;
+        Arc::new(message)
+    }
+
+    fn log(seqs: &[u64]) -> Log {
+        let mut log = Log::default();
+        seqs.iter().for_each(|&seq| log.push(message(seq, "x")));
+        log
+    }
+
+    fn seqs(log: &Log) -> Vec<u64> {
+        log.iter().map(|message| message.stamp.seq.0).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_when_there_are_more_than_the_window_counts() {
+        let mut log = log(&[1, 4, 6, 9, 12]);
+        while log.evict(&WINDOW, 20).is_some() {}
+        assert_eq!(seqs(&log), [6, 9, 12]);
+    }
+
+    #[test]
+    fn the_oldest_goes_when_it_has_reached_the_age() {
+        let mut log = log(&[1, 4]);
+        assert!(log.evict(&WINDOW, 100).is_none());
+        assert_eq!(log.evict(&WINDOW, 101).unwrap().stamp.seq, Seq(1));
+        assert!(log.evict(&WINDOW, 101).is_none());
+        assert!(log.evict(&WINDOW, 104).is_some());
+        assert!(log.is_empty());
+        assert_eq!(log.bytes(), 0);
+    }
+
+    #[test]
+    fn the_oldest_goes_when_the_bytes_are_too_many() {
+        let mut log = Log::default();
+        log.push(message(1, "0123456789"));
+        log.push(message(2, "0"));
+        let window = Window { count: 9, bytes: 2 * MESSAGE_BYTES + 10, age: Duration::from_secs(9) };
+        assert_eq!(log.evict(&window, 3).unwrap().stamp.seq, Seq(1));
+        assert!(log.evict(&window, 3).is_none());
+        assert_eq!(log.bytes(), MESSAGE_BYTES + 1);
+    }
+
+    #[test]
+    fn positions_are_found_between_messages_too() {
+        let log = log(&[10, 14, 25]);
+        assert_eq!([9, 10, 13, 14, 24, 25, 99].map(|seq| log.after(Seq(seq))), [0, 1, 1, 2, 2, 3, 3]);
+        assert_eq!([(0, 0), (1, 0), (1, 3), (1, u64::MAX), (2, 4), (2, 5)].map(|at| log.after_position(at)), [0, 1, 1, 2, 2, 3]);
+    }
+}

@@ -1,0 +1,277 @@
+//! The topics: a slab with generations, found by name.
+
+use crate::exchange::TopicId;
+use crate::hub::log::Log;
+use crate::message::{Message, Seq, Stamp, TopicName};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use smallvec::SmallVec;
+use std::hash::BuildHasher;
+
+/// `Topic::idle_since` of a topic that has stored messages or subscribers.
+pub const NOT_IDLE: u64 = u64::MAX;
+
+/// One topic. Without messages it owns no memory but itself and its name.
+#[derive(Debug)]
+pub struct Topic {
+    pub name: TopicName,
+    /// Messages so far, unstored ones too: the id of the newest.
+    pub published: u64,
+    /// The last stored message that is gone, or the head at which the topic was created.
+    pub floor: Stamp,
+    /// `floor` is a message that is gone.
+    pub evicted: bool,
+    pub log: Log,
+    /// Unstored messages for readers that lag; only while there are subscribers.
+    pub ring: Option<Box<Ring>>,
+    /// Subscriptions per reactor; none with 0.
+    interest: SmallVec<[(u16, u32); 1]>,
+    pub subscribers: u32,
+    /// Monotonic microseconds since when it has neither stored messages nor subscribers.
+    pub idle_since: u64,
+}
+
+/// Unstored messages, and up to where they are gone.
+#[derive(Debug, Default)]
+pub struct Ring {
+    pub log: Log,
+    pub evicted: Seq,
+}
+
+impl Ring {
+    /// Gives up everything up to here. Returns how many messages and bytes that frees.
+    pub fn give_up(&mut self, seq: Seq) -> (u64, u64) {
+        let freed = std::mem::take(&mut self.log);
+        self.evicted = seq;
+        (freed.len() as u64, freed.bytes())
+    }
+}
+
+impl Topic {
+    fn new(name: TopicName, created: Stamp) -> Topic {
+        Topic {
+            name,
+            published: 0,
+            floor: created,
+            evicted: false,
+            log: Log::default(),
+            ring: None,
+            interest: SmallVec::new(),
+            subscribers: 0,
+            idle_since: NOT_IDLE,
+        }
+    }
+
+    /// Reactors with at least one subscription.
+    pub fn interested(&self) -> impl Iterator<Item = usize> {
+        self.interest.iter().map(|&(reactor, _)| usize::from(reactor))
+    }
+
+    pub fn attach(&mut self, reactor: u16) {
+        self.subscribers += 1;
+        match self.interest.iter_mut().find(|(known, _)| *known == reactor) {
+            Some((_, count)) => *count += 1,
+            None => self.interest.push((reactor, 1)),
+        }
+    }
+
+    /// False if the reactor has no subscription here.
+    pub fn detach(&mut self, reactor: u16) -> bool {
+        let Some(at) = self.interest.iter().position(|(known, _)| *known == reactor) else {
+            return false;
+        };
+        self.interest[at].1 -= 1;
+        if self.interest[at].1 == 0 {
+            self.interest.swap_remove(at);
+        }
+        self.subscribers -= 1;
+        debug_assert_eq!(u64::from(self.subscribers), self.interest.iter().map(|&(_, count)| u64::from(count)).sum::<u64>());
+        true
+    }
+
+    /// A stored message left the log.
+    pub fn evicted(&mut self, message: &Message) {
+        debug_assert!(message.stamp > self.floor);
+        self.floor = message.stamp;
+        self.evicted = true;
+    }
+
+    /// The newest stored message it ever had, kept or not.
+    pub fn last_stored(&self) -> Option<Stamp> {
+        self.log.newest().map(|message| message.stamp).or(self.evicted.then_some(self.floor))
+    }
+
+    /// The newest unstored message that somebody may still be waiting for.
+    fn last_unstored(&self) -> Seq {
+        self.ring.as_ref().map_or(Seq(0), |ring| ring.log.newest().map_or(ring.evicted, |message| message.stamp.seq))
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.idle_since != NOT_IDLE
+    }
+
+    pub fn is_unused(&self) -> bool {
+        self.log.is_empty() && self.subscribers == 0
+    }
+}
+
+/// What a place in the slab remembers of the topics that were there.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Former {
+    pub stored: Seq,
+    pub unstored: Seq,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    former: Former,
+    topic: Option<Box<Topic>>,
+}
+
+/// Every topic of the server, by handle and by name.
+#[derive(Debug, Default)]
+pub struct Topics {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Indices into `slots`; the names are there.
+    names: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Topics {
+    pub fn find(&self, name: &TopicName) -> Option<TopicId> {
+        let index = *self.names.find(self.hasher.hash_one(name), |&index| named(&self.slots, index) == Some(name))?;
+        Some(TopicId { index, generation: self.slots[index as usize].generation })
+    }
+
+    pub fn get(&self, id: TopicId) -> Option<&Topic> {
+        let slot = self.slots.get(id.index as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        slot.topic.as_deref()
+    }
+
+    pub fn get_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        slot.topic.as_deref_mut()
+    }
+
+    /// The topic of this name must not exist.
+    pub fn create(&mut self, name: TopicName, created: Stamp) -> TopicId {
+        debug_assert_eq!(self.find(&name), None);
+        let hash = self.hasher.hash_one(&name);
+        let topic = Box::new(Topic::new(name, created));
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize].topic = Some(topic);
+                index
+            }
+            None => {
+                let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 topics fit into memory");
+                self.slots.push(Slot { generation: 0, former: Former::default(), topic: Some(topic) });
+                index
+            }
+        };
+        let Topics { slots, names, hasher, .. } = self;
+        names.insert_unique(hash, index, |&index| hasher.hash_one(named(slots, index).expect("every name has its topic")));
+        TopicId { index, generation: slots[index as usize].generation }
+    }
+
+    pub fn remove(&mut self, id: TopicId) -> Option<Box<Topic>> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let topic = slot.topic.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.former.stored = slot.former.stored.max(topic.last_stored().map_or(Seq(0), |stamp| stamp.seq));
+        slot.former.unstored = slot.former.unstored.max(topic.last_unstored());
+        if let Ok(entry) = self.names.find_entry(self.hasher.hash_one(&topic.name), |&index| index == id.index) {
+            entry.remove();
+        }
+        self.free.push(id.index);
+        Some(topic)
+    }
+
+    /// What is known of a topic that is no more.
+    pub fn former(&self, id: TopicId) -> Former {
+        self.slots.get(id.index as usize).map_or(Former::default(), |slot| slot.former)
+    }
+
+    /// Every topic, in no order that may be shown.
+    pub fn iter(&self) -> impl Iterator<Item = (TopicId, &Topic)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let id = TopicId { index: index as u32, generation: slot.generation };
+            slot.topic.as_deref().map(|topic| (id, topic))
+        })
+    }
+
+    /// The topics at these places of the slab.
+    pub fn between(&self, from: usize, to: usize) -> Vec<TopicId> {
+        let slots = self.slots[from..to].iter().enumerate().filter(|(_, slot)| slot.topic.is_some());
+        slots.map(|(at, slot)| TopicId { index: (from + at) as u32, generation: slot.generation }).collect()
+    }
+
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+fn named(slots: &[Slot], index: u32) -> Option<&TopicName> {
+    slots[index as usize].topic.as_deref().map(|topic| &topic.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(seq: u64) -> Stamp {
+        Stamp { seq: Seq(seq), seconds: 1, tag: seq as u32 }
+    }
+
+    #[test]
+    fn a_topic_that_comes_back_has_another_handle() {
+        let mut topics = Topics::default();
+        let first = topics.create("a".into(), stamp(1));
+        topics.remove(first).unwrap();
+        assert_eq!(topics.find(&"a".into()), None);
+        let second = topics.create("a".into(), stamp(2));
+        assert_eq!(second.index, first.index);
+        assert_ne!(second, first);
+        assert!(topics.get(first).is_none());
+        assert!(topics.remove(first).is_none());
+        assert_eq!(topics.find(&"a".into()), Some(second));
+    }
+
+    #[test]
+    fn names_are_found_among_many_through_growth_and_removal() {
+        let mut topics = Topics::default();
+        let ids: Vec<_> = (0..1_000).map(|n| topics.create(format!("t{n}").as_str().into(), stamp(n))).collect();
+        ids.iter().step_by(2).for_each(|&id| drop(topics.remove(id)));
+        for (n, &id) in ids.iter().enumerate() {
+            assert_eq!(topics.find(&format!("t{n}").as_str().into()), (n % 2 == 1).then_some(id));
+        }
+        assert_eq!(topics.iter().count(), 500);
+    }
+
+    #[test]
+    fn interest_counts_subscriptions_per_reactor() {
+        let mut topic = Topic::new("a".into(), stamp(1));
+        [3, 0, 3].into_iter().for_each(|reactor| topic.attach(reactor));
+        assert!(topic.detach(3));
+        assert_eq!(topic.interested().collect::<Vec<_>>(), [3, 0]);
+        assert!(topic.detach(3));
+        assert!(!topic.detach(3));
+        assert_eq!((topic.interested().collect::<Vec<_>>(), topic.subscribers), (vec![0], 1));
+    }
+
+    #[test]
+    fn an_idle_topic_is_small() {
+        assert!(size_of::<Topic>() <= 168, "{}", size_of::<Topic>());
+        assert!(size_of::<Slot>() <= 32, "{}", size_of::<Slot>());
+    }
+}
