@@ -16,6 +16,7 @@ pub mod engine;
 pub mod exchange;
 pub mod http;
 pub mod hub;
+pub mod json;
 pub mod message;
 pub mod metrics;
 #[cfg(any(test, fuzzing))]
