@@ -11,8 +11,11 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod cli;
 pub mod clock;
 pub mod engine;
+pub mod config;
+pub mod dialects;
 pub mod exchange;
 pub mod http;
 pub mod hub;

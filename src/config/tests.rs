@@ -1,0 +1,212 @@
+//! What a configuration file gives, and the exact texts of its errors.
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef";
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::from_toml(text, "fanwire.toml", Path::new("tests/nowhere")).map_err(|error| error.to_string())
+}
+
+fn error(text: &str) -> String {
+    read(text).expect_err(text)
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    let config = read("").unwrap();
+    assert_eq!(config.server, Server::default());
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.admin, Admin::default());
+    assert_eq!(config.publish, publish::options::Options::default());
+    assert!(!config.dev && config.access().keys.is_empty() && config.access().tokens.is_empty());
+}
+
+#[test]
+fn each_table_is_read() {
+    let config = read(
+        r#"
+        [server]
+        listen = ["127.0.0.1:1", "[::1]:2"]
+        reactors = 3
+        drain_time = "1m"
+        [limits]
+        head_bytes = "64KiB"
+        unopened_percent = 50
+        [log]
+        level = "debug"
+        format = "json"
+        [admin]
+        listen = []
+        [publish]
+        path = "/in"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.server.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse::<SocketAddr>().unwrap()]);
+    assert_eq!((config.server.reactor_count(), config.server.drain_time), (3, Duration::from_secs(60)));
+    assert_eq!((config.limits.head_bytes, config.limits.unopened_percent), (65_536, 50));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
+    assert!(config.admin.listen.is_empty());
+    assert_eq!(config.publish.path, "/in");
+    assert_eq!(read("server.listen = \"127.0.0.1:9\"").unwrap().server.listen, ["127.0.0.1:9".parse().unwrap()]);
+}
+
+#[test]
+fn unknown_keys_are_told_with_line_and_suggestion_all_at_once() {
+    let text =
+        "[server]\nlisen = \"0.0.0.0:80\"\nreactors = 2\ncolour = 1\n\n[limit]\nhead_time = \"1s\"\n[log]\nlevel = \"infos\"\n";
+    assert_eq!(
+        error(text),
+        "fanwire.toml:2: server.lisen: unknown key; did you mean \"listen\"?\n\
+         fanwire.toml:4: server.colour: unknown key; known are listen, reactors, private_fd_tables, drain_time\n\
+         fanwire.toml:6: limit: unknown key; did you mean \"limits\"?\n\
+         fanwire.toml:9: log.level: unknown value; did you mean \"info\"?"
+    );
+}
+
+#[test]
+fn wrong_values_are_told_with_what_was_expected() {
+    let text = "limits.unopened_percent = 0\npublish = 5\n[server]\nlisten = \"80\"\nreactors = -1\nprivate_fd_tables = \"yes\"\n\
+                drain_time = 35\n[admin]\nlisten = [80]\n";
+    assert_eq!(
+        error(text),
+        "fanwire.toml:1: limits.unopened_percent: expected a percentage from 1 to 100\n\
+         fanwire.toml:2: publish: invalid type: integer `5`, expected a table\n\
+         fanwire.toml:4: server.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them\n\
+         fanwire.toml:5: server.reactors: invalid value: integer `-1`, expected a whole number, not negative and not too large\n\
+         fanwire.toml:6: server.private_fd_tables: invalid type: string \"yes\", expected a boolean\n\
+         fanwire.toml:7: server.drain_time: invalid type: integer `35`, expected a duration: a string like \"25s\" (units ms, s, m, h, d)\n\
+         fanwire.toml:9: admin.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them"
+    );
+    assert_eq!(error("[server]\n\nlisten = []"), "fanwire.toml:3: server.listen: expected at least one address");
+    assert_eq!(
+        error("[publish]\npath = \"publish\""),
+        "fanwire.toml:2: publish.path: expected a path like \"/publish\": visible ASCII without ?, # and %"
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_told_without_its_text() {
+    let told = error(&format!("[[access.keys]]\nkey = {SECRET}x"));
+    assert!(told.starts_with("fanwire.toml:2: "), "{told}");
+    assert!(!told.contains(SECRET), "{told}");
+    assert_eq!(error("[server]\nreactors = 1\nreactors = 2"), "fanwire.toml:3: duplicate key");
+}
+
+#[test]
+fn keys_and_tokens_become_digests() {
+    let config = read(&format!(
+        r#"
+        [[access.keys]]
+        name = "backend"
+        key = "{SECRET}"
+        may = ["publish", "statistics"]
+        topics = ["a*", "b"]
+        [[access.keys]]
+        name = "operator"
+        sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        may = ["admin"]
+        [[access.tokens]]
+        name = "pages"
+        token = "{SECRET}"
+        topics = ["public*"]
+        expires = "2027-01-01T00:00:00Z"
+        "#
+    ))
+    .unwrap();
+    let access = config.access();
+    let backend = access.key(SECRET).unwrap();
+    assert!(backend.may(Right::Publish) && backend.may(Right::Statistics) && !backend.may(Right::Admin));
+    assert!(backend.covers("abc") && backend.covers("b") && !backend.covers("bc"));
+    assert_eq!(access.key("abc").unwrap().name, "operator");
+    let pages = access.token(SECRET, 1_798_761_599).unwrap();
+    assert!(pages.covers("publicity") && pages.expires == Some(1_798_761_600));
+    assert!(access.token(SECRET, 1_798_761_600).is_none());
+}
+
+#[test]
+fn a_secret_file_is_relative_to_the_configuration() {
+    let folder = std::env::temp_dir().join(format!("fanwire-config-test-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("secrets")).unwrap();
+    std::fs::write(folder.join("secrets/backend"), format!("  {SECRET}\n")).unwrap();
+    std::fs::write(folder.join("secrets/short"), "short\n").unwrap();
+    std::fs::write(folder.join("secrets/large"), [b'a'; 4097]).unwrap();
+    let read = |file: &str| {
+        let text = format!("[[access.tokens]]\nname = \"x\"\ntoken_file = \"secrets/{file}\"\ntopics = [\"*\"]\n");
+        Config::from_toml(&text, "fanwire.toml", &folder).map_err(|error| error.to_string())
+    };
+    assert!(read("backend").unwrap().access().token(SECRET, 0).is_some());
+    for (file, told) in [
+        ("short", "expected a secret of 16 bytes or more in secrets/short"),
+        ("large", "cannot read secrets/large: larger than 4096 bytes"),
+        ("absent", "cannot read secrets/absent: No such file or directory (os error 2)"),
+    ] {
+        assert_eq!(read(file).unwrap_err(), format!("fanwire.toml:3: access.tokens[0].token_file: {told}"));
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_keys_and_tokens_is_told_without_secrets() {
+    assert_eq!(
+        error(
+            "[[access.keys]]\nname = \"a\"\nkey = \"short\"\nmay = [\"publish\"]\n\n[[access.keys]]\nkey = \"0123456789abcdef\"\n\
+             sha256 = \"00\"\n"
+        ),
+        "fanwire.toml:8: access.keys[1].sha256: expected a SHA-256 digest: a string of 64 hexadecimal digits"
+    );
+    assert_eq!(
+        error("[[access.keys]]\nname = \"a\"\nkey = \"short\"\nmay = [\"publish\"]\n\n[[access.keys]]\n"),
+        "fanwire.toml:1: access.keys[0].topics: a key that may publish needs topics, like [\"*\"]\n\
+         fanwire.toml:3: access.keys[0].key: expected a string of 16 bytes or more\n\
+         fanwire.toml:6: access.keys[1].name: expected 1 to 64 bytes without control characters: it stands for the secret in logs\n\
+         fanwire.toml:6: access.keys[1].may: expected at least one of publish, statistics, admin\n\
+         fanwire.toml:6: access.keys[1]: expected exactly one of key, key_file and sha256"
+    );
+    let token = "[[access.tokens]]\nname = \"a\"\ntoken = \"0123456789abcdef\"\ntopics = [\"*\"]\n";
+    assert_eq!(error(&format!("{token}{token}")), "fanwire.toml:5: access.tokens[1]: the same secret as access.tokens[0]");
+    assert_eq!(
+        error(
+            "[[access.tokens]]\ntoken = 1234567890123456\ntopics = [\"a*b\"]\nexpires = \"tomorrow\"\nexpire = 1\n\
+             [[access.keys]]\nmay = [\"publsh\"]\n"
+        ),
+        "fanwire.toml:2: access.tokens[0].token: expected a string of 16 bytes or more\n\
+         fanwire.toml:3: access.tokens[0].topics: expected topic names, or prefixes with one trailing *\n\
+         fanwire.toml:4: access.tokens[0].expires: expected a time in quotes like \"2027-01-01T00:00:00Z\" (RFC 3339)\n\
+         fanwire.toml:5: access.tokens[0].expire: unknown key; did you mean \"expires\"?\n\
+         fanwire.toml:7: access.keys[0].may: unknown value; did you mean \"publish\"?"
+    );
+    let shown = format!("{:?}", read(token).unwrap());
+    assert!(!shown.contains(SECRET), "{shown}");
+}
+
+#[test]
+fn dev_keeps_its_contract() {
+    let config = Config::dev();
+    assert!(config.dev && config.admin.listen.is_empty());
+    assert_eq!(config.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.server.drain_time, Duration::from_secs(1));
+    assert_eq!(config.limits.topic_log_bytes_max, 64 * 1024 * 1024);
+    let access = config.access();
+    let key = access.key("dev").unwrap();
+    assert!([Right::Publish, Right::Statistics, Right::Admin].into_iter().all(|right| key.may(right)) && key.covers("x"));
+    assert!(access.token("dev", u64::MAX).unwrap().covers("private"));
+    let limited = access.token("dev-limited", 0).unwrap();
+    assert!(limited.covers("public/a") && !limited.covers("private"));
+}
+
+#[test]
+fn what_was_typed_counts_more_than_the_file() {
+    let file = "[server]\nlisten = \"127.0.0.1:1\"\nreactors = 2\n[log]\nlevel = \"warn\"\n";
+    let overrides = Overrides {
+        listen: Some(vec!["127.0.0.1:2".parse().unwrap()]),
+        log_format: Some(LogFormat::Text),
+        ..Overrides::default()
+    };
+    let config = read(file).unwrap().overridden(&overrides);
+    assert_eq!((config.server.listen[0].port(), config.server.reactors), (2, 2));
+    assert_eq!((config.log.level, config.log.format), (LogLevel::Warn, LogFormat::Text));
+    let config = config.overridden(&Overrides { reactors: Some(5), log_level: Some(LogLevel::Error), ..Overrides::default() });
+    assert_eq!((config.server.listen[0].port(), config.server.reactors, config.log.level), (2, 5, LogLevel::Error));
+}

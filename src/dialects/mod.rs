@@ -1,0 +1,3 @@
+//! The protocols that are spoken here: one line per dialect.
+
+pub mod publish;
