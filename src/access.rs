@@ -98,7 +98,12 @@ pub struct Access {
 impl Access {
     /// The key that was presented, if it is known.
     pub fn key(&self, presented: &str) -> Option<&Arc<Key>> {
-        find(&self.keys, &digest(presented.as_bytes()), |key| &key.digest)
+        self.key_by_digest(&digest(presented.as_bytes()))
+    }
+
+    /// What the rules in force say about a key that was accepted earlier.
+    pub fn key_by_digest(&self, digest: &Digest) -> Option<&Arc<Key>> {
+        find(&self.keys, digest, |key| &key.digest)
     }
 
     /// The token that was presented, if it is known and not expired.

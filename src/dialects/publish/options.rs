@@ -13,21 +13,11 @@ pub struct Options {
     /// Of a request's body, and of a WebSocket message.
     #[serde(deserialize_with = "size")]
     pub body_bytes_max: u64,
-    /// Messages of one array.
-    pub batch_max: usize,
-    /// WebSocket messages without an answer; beyond it the server reads no more until answers have gone out.
-    pub unanswered_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            enabled: true,
-            path: "/publish".to_owned(),
-            body_bytes_max: 1024 * 1024,
-            batch_max: 1_000,
-            unanswered_max: 1_024,
-        }
+        Options { enabled: true, path: "/publish".to_owned(), body_bytes_max: 1024 * 1024 }
     }
 }
 
