@@ -13,9 +13,9 @@
 pub mod access;
 pub mod cli;
 pub mod clock;
-pub mod engine;
 pub mod config;
 pub mod dialects;
+pub mod engine;
 pub mod exchange;
 pub mod http;
 pub mod hub;

@@ -1,3 +1,4 @@
-//! The protocols that are spoken here: one line per dialect.
+//! The protocols that are spoken here, pure and knowing nothing of each other: one line per dialect.
 
 pub mod publish;
+pub mod push_stream;
