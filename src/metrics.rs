@@ -34,7 +34,7 @@ counters! {
     BytesIn, BytesOut,
     /// Write calls to sockets.
     Writes,
-    /// Connections that fell behind, and that caught up again.
+    /// Connections that fell behind, and that caught up again or ended while behind: the difference is how many lag now.
     Lagging, CaughtUp,
     /// Clients closed: took nothing for too long, or the log no longer reached back.
     DroppedTooSlow,

@@ -1,4 +1,5 @@
 //! The protocols that are spoken here, pure and knowing nothing of each other: one line per dialect.
 
+pub mod admin;
 pub mod publish;
 pub mod push_stream;

@@ -1,0 +1,64 @@
+//! The text on `/`: what answers here, and in dev lines to copy into a terminal.
+
+/// For `fanwire serve`: only what an operator asks.
+pub fn serve_page(version: &str) -> String {
+    format!(
+        "fanwire {version}\n\
+         \n\
+         /health    alive, and which reactor answers\n\
+         /ready     200 once started, 503 while stopping\n\
+         /metrics   OpenMetrics\n"
+    )
+}
+
+/// For `fanwire dev`: the contract of what can be tried, with the credentials that everybody knows.
+///
+/// `address` is host and port as they are reached.
+pub fn dev_page(version: &str, address: &str) -> String {
+    format!(
+        "fanwire {version}, dev: everything on one port, in memory only, credentials that everybody knows\n\
+         \n\
+         Listen (auth_token=dev for every channel, dev-limited for those that begin with public):\n\
+         \n\
+         \x20 curl -N 'http://{address}/ev/a?auth_token=dev'\n\
+         \x20 curl -N 'http://{address}/stream/a?auth_token=dev'\n\
+         \x20 curl 'http://{address}/longpoll/a/b?auth_token=dev'\n\
+         \x20 curl 'http://{address}/shortpoll/a/b?auth_token=dev'\n\
+         \x20 new WebSocket('ws://{address}/websocket/a/b?auth_token=dev')      in a browser's console\n\
+         \n\
+         Publish:\n\
+         \n\
+         \x20 curl -H 'Authorization: Bearer dev' 'http://{address}/pub?id=a' -d '{{\"hello\":\"world\"}}'\n\
+         \x20 curl -H 'Authorization: Bearer dev' -H 'Content-Type: application/json' http://{address}/publish \\\n\
+         \x20   -d '{{\"topic\":\"a\",\"data\":{{\"hello\":\"world\"}}}}'\n\
+         \n\
+         Look:\n\
+         \n\
+         \x20 curl -H 'Authorization: Bearer dev' 'http://{address}/channels-stats?id=ALL'\n\
+         \x20 curl http://{address}/health\n\
+         \x20 curl http://{address}/ready\n\
+         \x20 curl http://{address}/metrics\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dev_page_names_every_way_in_at_its_address() {
+        let page = dev_page("1.2.3", "127.0.0.1:8080");
+        for path in
+            ["/ev/a", "/stream/a", "/longpoll/a/b", "/shortpoll/a/b", "/websocket/a/b", "/pub?id=a", "/publish", "/metrics"]
+        {
+            assert!(page.contains(&format!("://127.0.0.1:8080{path}")), "{path}\n{page}");
+        }
+        assert!(page.contains(r#"-d '{"topic":"a","data":{"hello":"world"}}'"#), "{page}");
+    }
+
+    #[test]
+    fn the_page_of_a_server_shows_no_credentials() {
+        let page = serve_page("1.2.3");
+        assert!(page.starts_with("fanwire 1.2.3\n") && page.contains("/metrics") && !page.contains("Bearer"), "{page}");
+    }
+}
