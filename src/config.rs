@@ -8,7 +8,7 @@ pub use error::{ConfigError, Problem};
 
 use crate::access::{Access, Grant, Key, Pattern, Right, digest};
 use crate::cli::Overrides;
-use crate::dialects::publish;
+use crate::dialects::{publish, push_stream};
 use crate::units::{duration, size};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -27,6 +27,7 @@ pub struct Config {
     pub log: Log,
     pub admin: Admin,
     pub publish: publish::options::Options,
+    pub push_stream: push_stream::options::Options,
     access: secrets::Tables,
     /// `fanwire dev`: everything on one port, with credentials that everybody knows.
     #[serde(skip)]

@@ -24,6 +24,8 @@ pub mod message;
 pub mod metrics;
 #[cfg(any(test, fuzzing))]
 pub mod oracle;
+pub mod reactor;
+pub mod server;
 pub mod session;
 pub mod units;
 pub mod websocket;

@@ -1,5 +1,6 @@
 //! The contract between the reactor and a dialect: bytes of a client come in as [`Inbound`], wishes go out as [`Action`]s.
 
+use crate::access::SharedAccess;
 use crate::clock::Now;
 use crate::exchange::{Answer, Entry, Join, Joined, Question, Refusal, SubscriptionId};
 use crate::http::head::Head;
@@ -254,11 +255,17 @@ impl Actions {
 pub struct Registry {
     dialects: Vec<Arc<dyn Dialect>>,
     encoders: Encoders,
+    access: SharedAccess,
 }
 
 impl Registry {
-    pub fn new(dialects: Vec<Arc<dyn Dialect>>, encoders: Encoders) -> Registry {
-        Registry { dialects, encoders }
+    pub fn new(dialects: Vec<Arc<dyn Dialect>>, encoders: Encoders, access: SharedAccess) -> Registry {
+        Registry { dialects, encoders, access }
+    }
+
+    /// The next second after this one at which a token expires: subscriptions have to be reviewed then.
+    pub fn next_expiry(&self, unix_seconds: u64) -> Option<u64> {
+        self.access.load().next_expiry(unix_seconds)
     }
 
     /// The first dialect that knows the path opens it.

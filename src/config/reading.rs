@@ -56,6 +56,9 @@ impl<'i> Reader<'i> {
         if config.server.listen.is_empty() {
             self.problem_at(document.get_ref(), "server.listen", "expected at least one address");
         }
+        if let Err((key, problem)) = config.push_stream.check() {
+            self.problem_at(document.get_ref(), &format!("push_stream.{key}"), &problem);
+        }
         secrets::resolve(&mut config, base_dir, &mut |key, message| self.problem_at(document.get_ref(), key, message));
         Some(config)
     }

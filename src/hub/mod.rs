@@ -209,7 +209,7 @@ impl Hub {
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
             ToHub::Ask { origin, question } => self.ask(origin, &question),
             ToHub::Settings(settings) => self.change_settings(*settings),
-            ToHub::Stop => {}
+            ToHub::Turned(_) | ToHub::Stop => {}
         }
         self.count();
     }

@@ -3,6 +3,7 @@
 use crate::exchange::{Answer, Entry, Join, Joined, Question, Refusal, TopicId};
 use crate::hub::Settings;
 use crate::message::{Message, Seq, TopicName};
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 
 /// A connection of one reactor: generation in the upper half, slab index in the lower.
@@ -59,6 +60,8 @@ pub enum ToHub {
     Ask { origin: Origin, question: Question },
     /// New settings after a reload.
     Settings(Box<Settings>),
+    /// A clock was turned by hand: look at it, then say so.
+    Turned(Sender<()>),
     /// The hub's thread ends after everything before this.
     Stop,
 }

@@ -46,18 +46,25 @@ pub fn run(mut hub: Hub, requests: Receiver<ToHub>, mut ports: Vec<Box<dyn Port>
             hub.set_queued(reactor, messages, bytes);
         }
         let mut over = waited == Waited::Over;
+        let mut turned = Vec::new();
         let now = clock.now();
         for request in batch.drain(..) {
             if matches!(request, ToHub::Stop) {
                 over = true;
                 break;
             }
-            hub.handle(request, now);
+            match request {
+                ToHub::Turned(done) => turned.push(done),
+                request => hub.handle(request, now),
+            }
         }
         if hub.next_tick().is_some_and(|at| at <= now.micros) {
             hub.tick(now);
         }
         hand_over(&mut hub, &mut ports, &mut replies);
+        for done in turned {
+            let _ = done.send(());
+        }
         if over {
             return;
         }

@@ -283,7 +283,6 @@ impl Decoder {
     }
 
     /// Bytes of heap that are held.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn heap_bytes(&self) -> usize {
         let message = self.message.as_ref().map_or(0, |message| match &message.payload {
             Payload::Text(text) => text.capacity(),

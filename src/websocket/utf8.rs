@@ -71,7 +71,6 @@ impl Text {
     }
 
     /// Bytes of heap.
-    #[cfg(any(test, fuzzing))]
     pub fn capacity(&self) -> usize {
         self.checked.capacity()
     }

@@ -1,0 +1,322 @@
+//! Carries out what a session wishes.
+
+use super::connection::{Joining, Phase, bits};
+use super::outbox::Run;
+use super::transport::Transport;
+use super::{Reactor, tick_at};
+use crate::exchange::{Answer, Entry, Join, Question, Refusal, SubscriptionId};
+use crate::http::response::{Framing, Response};
+use crate::hub::request::{Origin, ToHub};
+use crate::message::TopicName;
+use crate::metrics::Counter;
+use crate::session::{Action, Actions, Delivery, Session};
+use crate::websocket::encoder;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl<T: Transport> Reactor<T> {
+    /// Lets the session act on an event, and carries out what it wishes.
+    ///
+    /// A panic in there ends this connection only.
+    pub(super) fn call(&mut self, index: u32, event: impl FnOnce(&mut dyn Session, &mut Actions)) {
+        let slot = &mut self.connections[index];
+        let Some(mut session) = slot.session.take() else { return };
+        self.actions.now = self.now;
+        self.actions.sent_at = u64::from(slot.sent) * super::TICK_MICROS;
+        self.actions.heard = slot.is(bits::HEARD);
+        self.actions.catching_up = slot.has_lag() || slot.extra.as_ref().is_some_and(|extra| !extra.joining.is_empty());
+        let actions = &mut self.actions;
+        match catch_unwind(AssertUnwindSafe(|| event(&mut *session, actions))) {
+            Ok(()) => {
+                slot.session = Some(session);
+                self.perform(index);
+            }
+            Err(_) => {
+                self.actions.drain();
+                self.count(Counter::Panics, 1);
+                tracing::error!("a session panicked; its connection ends");
+                self.connections[index].session = Some(session);
+                if self.connections[index].is(bits::WEBSOCKET) {
+                    self.close(index, Some(1011), "");
+                } else {
+                    self.hangup(index);
+                }
+            }
+        }
+    }
+
+    /// Carries out the wishes in order, until one of them ends the session.
+    pub(super) fn perform(&mut self, index: u32) {
+        if self.actions.is_empty() {
+            return;
+        }
+        let mut refused = 0;
+        let list: smallvec::SmallVec<[Action; 4]> = self.actions.drain().collect();
+        for action in list {
+            let slot = &self.connections[index];
+            if slot.session.is_none() || slot.is(bits::DEAD) {
+                break;
+            }
+            match action {
+                Action::Accept => self.accept_upgrade(index),
+                Action::Respond(response) => self.respond(index, response),
+                Action::Begin(response) => self.begin(index, &response),
+                Action::Send(frame) => self.push(index, Run::new(frame), true),
+                Action::Finish => self.finish(index),
+                Action::Close { code, reason } => self.close(index, code, &reason),
+                Action::Hangup => self.hangup(index),
+                Action::Join { join, delivery } => self.join(index, join, delivery),
+                Action::Leave(ids) => self.leave(index, &ids),
+                Action::Publish { entries, question } => refused += usize::from(!self.publish(index, entries, question)),
+                Action::Delete { topics, payload } => self.delete(index, topics, payload),
+                Action::Ask(question) => {
+                    let origin = self.origin(index);
+                    self.outgoing.push(ToHub::Ask { origin, question });
+                }
+                Action::WakeAt(micros) => {
+                    let slot = &mut self.connections[index];
+                    slot.wake = tick_at(micros).max(1);
+                    slot.set(bits::HEARD, false);
+                    self.schedule(index);
+                }
+            }
+        }
+        for _ in 0..refused {
+            self.call(index, |session, actions| session.answered(Answer::Refused(Refusal::Busy), actions));
+        }
+    }
+
+    /// An origin with a fresh ticket that the session waits for.
+    fn origin(&mut self, index: u32) -> Origin {
+        let ticket = self.ticket();
+        self.connections[index].extra().asked.push_back(ticket);
+        Origin { reactor: self.index, connection: self.connections.token(index), ticket }
+    }
+
+    fn join(&mut self, index: u32, join: Join, delivery: Delivery) {
+        let ticket = self.ticket();
+        let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
+        let slot = &mut self.connections[index];
+        let topics: Vec<(SubscriptionId, TopicName)> = join.topics.iter().map(|topic| (topic.id, topic.name.clone())).collect();
+        let first = slot.subscription_count() == 0 && slot.extra().joining.is_empty();
+        slot.extra().joining.push(Joining { ticket, delivery, topics });
+        self.outgoing.push(ToHub::Join { origin, join, first });
+    }
+
+    fn leave(&mut self, index: u32, ids: &[SubscriptionId]) {
+        let mut topics = Vec::with_capacity(ids.len());
+        for id in ids {
+            let slot = &mut self.connections[index];
+            if let Some(extra) = &mut slot.extra {
+                // Joined later, it finds itself unwanted and is left then.
+                for joining in &mut extra.joining {
+                    joining.topics.retain(|(joining, _)| joining != id);
+                }
+                if let Some(lag) = &mut extra.lag {
+                    lag.starts.retain(|start| start.id != *id);
+                    lag.removed.retain(|(removed, ..)| removed != id);
+                }
+            }
+            let place = self.connections[index].subscriptions().position(|subscription| {
+                self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize].id == *id
+            });
+            if let Some(place) = place {
+                topics.push(self.unsubscribe(index, place as u16));
+            }
+        }
+        if !topics.is_empty() {
+            let slot = &self.connections[index];
+            let last = slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty());
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last });
+        }
+        self.connections[index].tidy();
+    }
+
+    /// Takes one subscription out of the lists here; the hub still has to be told.
+    pub(super) fn unsubscribe(&mut self, index: u32, place: u16) -> crate::exchange::TopicId {
+        let (removed, moved) = self.connections[index].remove_subscription(place);
+        if let Some(moved) = moved {
+            self.subscribers.listener_mut(moved.topic(), moved.at).place = place;
+        }
+        let (topic, moved) = self.subscribers.remove(removed.topic(), removed.at);
+        if let Some(moved) = moved {
+            self.connections[moved.connection].subscription_at(moved.place).at = removed.at;
+        }
+        self.count(Counter::Left, 1);
+        topic
+    }
+
+    /// False: a bound is reached, and the hub was not asked.
+    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) -> bool {
+        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+        // One publication is always let through, else one larger than the bound never would be.
+        let full = self.unanswered.len() >= self.limits.unanswered_max
+            || (!self.unanswered.is_empty() && self.unanswered_bytes + bytes > self.limits.unanswered_bytes_max);
+        if full {
+            self.count(Counter::RefusedBusy, 1);
+            return false;
+        }
+        let origin = self.origin(index);
+        self.unanswered.push_back((origin.ticket, bytes));
+        self.unanswered_bytes += bytes;
+        self.outgoing.push(ToHub::Publish { origin, entries, question });
+        true
+    }
+
+    fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {
+        let origin = self.origin(index);
+        self.outgoing.push(ToHub::Delete { origin, topics, payload });
+    }
+
+    /// Ends the session and every subscription of it. What it has queued stays.
+    pub(super) fn end_session(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        slot.session = None;
+        slot.wake = 0;
+        if slot.is(bits::STREAMING) {
+            slot.set(bits::STREAMING, false);
+            self.count(Counter::StreamEnded, 1);
+        }
+        let slot = &mut self.connections[index];
+        slot.set(bits::LIVE, !slot.is(bits::DEAD));
+        let mut waiting = Vec::new();
+        if let Some(extra) = &mut slot.extra {
+            extra.lag = None;
+            extra.asked.clear();
+            waiting = std::mem::take(&mut extra.joining);
+        }
+        let mut topics = Vec::new();
+        for place in (0..self.connections[index].next_place()).rev() {
+            topics.push(self.unsubscribe(index, place));
+        }
+        if !topics.is_empty() {
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last: waiting.is_empty() });
+        }
+        let count = waiting.len();
+        for (number, joining) in waiting.into_iter().enumerate() {
+            self.orphans.insert(joining.ticket, number + 1 == count);
+        }
+        self.connections[index].tidy();
+    }
+
+    fn accept_upgrade(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        let Some(upgrade) = slot.http().and_then(|http| http.upgrade.take()) else { return };
+        slot.extra().http = None;
+        slot.set(bits::WEBSOCKET, true);
+        let mut bytes = Vec::with_capacity(256);
+        upgrade.write(&mut bytes, self.now.unix_seconds(), Framing::Length, true);
+        self.count(Counter::WebSocketOpened, 1);
+        self.push(index, Run::new(bytes), true);
+        // Frames may have come right behind the request.
+        self.make_ready(index);
+    }
+
+    /// Writes the whole answer and makes the connection ready for the next request, or ends it.
+    pub(super) fn respond(&mut self, index: u32, response: Response) {
+        self.end_session(index);
+        let draining = self.draining;
+        let slot = &mut self.connections[index];
+        let closed = slot.is(bits::READ_CLOSED);
+        let Some(http) = slot.http() else { return self.end_after_flush(index) };
+        http.upgrade = None;
+        let keep = http.keep_alive && !response.close && !draining && !closed;
+        let mut bytes = Vec::with_capacity(256 + response.body.len());
+        response.write(&mut bytes, self.now.unix_seconds(), Framing::Length, keep);
+        self.push(index, Run::new(bytes), true);
+        if keep {
+            self.next_request(index);
+        } else {
+            self.end_after_flush(index);
+        }
+    }
+
+    /// The answer is out: what is left of the body is dropped, then the next request may come.
+    pub(super) fn next_request(&mut self, index: u32) {
+        let (idle, stall) = (self.limits.keep_alive_idle, self.limits.body_stall);
+        let now = self.now;
+        let slot = &mut self.connections[index];
+        let has_spill = slot.extra.as_ref().is_some_and(|extra| !extra.spill.is_empty());
+        let Some(http) = slot.http() else { return };
+        http.scan = Default::default();
+        http.collected = Vec::new();
+        if http.body.as_ref().is_some_and(|body| !body.is_done()) {
+            http.phase = Phase::Dropping;
+            http.deadline = Some(now.after(stall));
+        } else {
+            http.body = None;
+            http.phase = Phase::Head { idle: true };
+            http.deadline = Some(now.after(idle));
+        }
+        if has_spill || self.connections[index].is(bits::READABLE) {
+            self.make_ready(index);
+        }
+        self.schedule(index);
+    }
+
+    fn begin(&mut self, index: u32, response: &Response) {
+        let slot = &mut self.connections[index];
+        let Some(http) = slot.http() else { return };
+        http.phase = Phase::Streaming;
+        http.deadline = None;
+        let mut bytes = Vec::with_capacity(256);
+        let (framing, keep_alive) = (http.framing, http.keep_alive);
+        response.write(&mut bytes, self.now.unix_seconds(), framing, keep_alive);
+        slot.set(bits::STREAMING, true);
+        self.count(Counter::StreamOpened, 1);
+        self.push(index, Run::new(bytes), true);
+    }
+
+    fn finish(&mut self, index: u32) {
+        self.end_session(index);
+        let draining = self.draining;
+        let slot = &mut self.connections[index];
+        let closed = slot.is(bits::READ_CLOSED);
+        let Some(http) = slot.http() else { return self.end_after_flush(index) };
+        match http.framing {
+            Framing::Chunked | Framing::Length => {
+                let keep = http.keep_alive && !draining && !closed;
+                self.push(index, Run::new(&b"0\r\n\r\n"[..]), true);
+                if keep {
+                    self.next_request(index);
+                } else {
+                    self.end_after_flush(index);
+                }
+            }
+            Framing::UntilClose => self.end_after_flush(index),
+        }
+    }
+
+    /// Sends a WebSocket close; nothing follows it.
+    pub(super) fn close(&mut self, index: u32, code: Option<u16>, reason: &str) {
+        self.accept_upgrade(index);
+        let patience = self.connections[index].session.as_ref().map(|session| session.limits().close_time);
+        self.end_session(index);
+        self.push(index, Run::new(encoder::close(code, reason)), true);
+        self.end_within(index, patience.unwrap_or(self.limits.close_time));
+    }
+
+    pub(super) fn hangup(&mut self, index: u32) {
+        self.end_session(index);
+        self.end_after_flush(index);
+    }
+
+    /// Ends the connection once everything queued is out; what still comes in is dropped.
+    pub(super) fn end_after_flush(&mut self, index: u32) {
+        self.end_within(index, self.limits.close_time);
+    }
+
+    fn end_within(&mut self, index: u32, patience: Duration) {
+        let at = self.now.after(patience);
+        let slot = &mut self.connections[index];
+        slot.set(bits::ENDING, true);
+        let extra = slot.extra();
+        extra.cut_at = Some(at);
+        extra.http = None;
+        extra.decoder = None;
+        extra.spill = Vec::new();
+        self.schedule(index);
+        self.make_dirty(index, true);
+    }
+}

@@ -1,0 +1,462 @@
+//! The hub's replies: runs of live messages, joins, pages of backlog, answers.
+
+use super::connection::{Lag, Start, Subscription, bits};
+use super::outbox::Run;
+use super::subscribers::Listener;
+use super::transport::Transport;
+use super::{INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
+use crate::exchange::{Joined, SubscriptionId, TopicId};
+use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
+use crate::message::{EncodingId, Message, Seq};
+use crate::metrics::Counter;
+use crate::session::Delivery;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// A run is cut here, so that one frame stays small against an outbox.
+const RUN_BYTES: usize = 16 * 1024;
+
+/// Consecutive messages of one topic that have come out of the inbox and are not in any outbox yet.
+pub(super) struct PendingRun {
+    topic: TopicId,
+    messages: Vec<Arc<Message>>,
+    bytes: usize,
+    /// What this reactor had seen before the first of them.
+    before: Seq,
+}
+
+/// A listener that gets each message through its session.
+struct Single {
+    connection: Token,
+    id: SubscriptionId,
+}
+
+impl<T: Transport> Reactor<T> {
+    pub(super) fn take_inbox(&mut self, inbox: &mut dyn Iterator<Item = ToReactor>) {
+        self.inbox_waits = true;
+        for _ in 0..INBOX_TURN {
+            match inbox.next() {
+                Some(reply) => self.reply(reply),
+                None => {
+                    self.inbox_waits = false;
+                    break;
+                }
+            }
+        }
+        self.close_run();
+        // Load makes runs longer, not outboxes: while a large fan-out lasts, the inbox waits for a share of it.
+        if !self.bulk.is_empty() {
+            self.inbox_after = FLUSHED_BEFORE_INBOX.max(self.bulk.len() / 16);
+        }
+    }
+
+    fn reply(&mut self, reply: ToReactor) {
+        if let ToReactor::Deliver { topic, message } = reply {
+            return self.deliver(topic, message);
+        }
+        self.close_run();
+        match reply {
+            ToReactor::Deliver { .. } => unreachable!("handled above"),
+            ToReactor::Removed { topic, last, message } => self.removed(topic, last, &message),
+            ToReactor::Joined { connection, ticket, joined } => self.joined(connection, ticket, &joined),
+            ToReactor::Refused { connection, ticket, refusal } => {
+                self.orphans.remove(&ticket);
+                if let Some(index) = self.waiting_join(connection, ticket) {
+                    self.connections[index].extra().joining.retain(|joining| joining.ticket != ticket);
+                    self.call(index, |session, actions| session.refused(refusal, actions));
+                }
+            }
+            ToReactor::Backlog { connection, ticket, backlog } => self.backlog(connection, ticket, *backlog),
+            ToReactor::Answer { connection, ticket, answer } => {
+                while let Some(&(oldest, bytes)) = self.unanswered.front()
+                    && oldest <= ticket
+                {
+                    self.unanswered.pop_front();
+                    self.unanswered_bytes -= bytes;
+                }
+                let Some(index) = self.connections.find(connection) else { return };
+                let Some(extra) = &mut self.connections[index].extra else { return };
+                let Some(place) = extra.asked.iter().position(|&asked| asked == ticket) else { return };
+                extra.asked.remove(place);
+                self.call(index, |session, actions| session.answered(*answer, actions));
+                // The session may take input again.
+                self.make_ready(index);
+            }
+        }
+    }
+
+    fn deliver(&mut self, topic: TopicId, message: Arc<Message>) {
+        let before = self.seen;
+        self.seen = self.seen.max(message.stamp.seq);
+        if self.run.as_ref().is_some_and(|run| run.topic != topic || run.bytes + message.payload.len() > RUN_BYTES) {
+            self.close_run();
+        }
+        let run = self.run.get_or_insert_with(|| PendingRun { topic, messages: Vec::new(), bytes: 0, before });
+        run.bytes += message.payload.len();
+        run.messages.push(message);
+    }
+
+    /// Offers the pending run to everybody who listens here.
+    pub(super) fn close_run(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        let Some(local) = self.subscribers.local(run.topic) else { return };
+        let listeners = std::mem::take(&mut self.subscribers.topic_mut(local).listeners);
+        let prompt = listeners.len() <= PROMPT_LISTENERS_MAX;
+        let mut frames: SmallVec<[(EncodingId, Arc<Run>); 2]> = SmallVec::new();
+        let mut singles: Vec<Single> = Vec::new();
+        let mut deliveries = 0;
+        for listener in &listeners {
+            match listener.delivery() {
+                Delivery::PerSubscriber => {
+                    singles.push(Single { connection: self.connections.token(listener.connection), id: listener.id });
+                }
+                Delivery::Shared(encoding) => {
+                    let known = frames.iter().find(|(known, _)| *known == encoding);
+                    let frame = match known {
+                        Some((_, frame)) => frame.clone(),
+                        None => {
+                            let frame = self.concatenate(encoding, run.messages.iter());
+                            frames.push((encoding, frame.clone()));
+                            frame
+                        }
+                    };
+                    if self.offer(listener.connection, frame, run.before, prompt) {
+                        deliveries += run.messages.len() as u64;
+                    }
+                }
+            }
+        }
+        self.subscribers.topic_mut(local).listeners = listeners;
+        self.count(Counter::Runs, frames.len() as u64);
+        self.unsettled.extend(run.messages.iter().map(|message| message.ordered_micros));
+        for single in singles {
+            for message in &run.messages {
+                // It may answer with the first message and be gone for the second.
+                let Some(index) = self.connections.find(single.connection) else { break };
+                if !self.connections[index].is(bits::LIVE) || !self.listens(index, run.topic, single.id) {
+                    break;
+                }
+                deliveries += 1;
+                self.call(index, |session, actions| session.delivered(single.id, message, actions));
+            }
+        }
+        self.count(Counter::Deliveries, deliveries);
+    }
+
+    /// One shared frame of the messages in this encoding.
+    fn concatenate<'a>(&self, encoding: EncodingId, messages: impl ExactSizeIterator<Item = &'a Arc<Message>>) -> Arc<Run> {
+        let encoder = self.registry.encoder(encoding);
+        let made = || self.count(Counter::Encodings, 1);
+        let single = messages.len() == 1;
+        let mut bytes = Vec::new();
+        for message in messages {
+            let frame = message.frame(encoding, encoder, made);
+            if single {
+                return Run::new(frame.clone());
+            }
+            bytes.extend_from_slice(frame);
+        }
+        Run::new(bytes)
+    }
+
+    /// Queues a live run; false: the connection is not live, or just stopped being so.
+    fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> bool {
+        let slot = &mut self.connections[index];
+        if !slot.is(bits::LIVE) {
+            return false;
+        }
+        if !slot.outbox.is_empty() {
+            let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
+            if !slot.outbox.fits(run.bytes.len(), window) {
+                if slot.is(bits::WRITABLE) {
+                    // Its turn has not come yet: that is not the client's fault.
+                    self.flush(index);
+                }
+                let slot = &mut self.connections[index];
+                if !slot.is(bits::LIVE) {
+                    return false;
+                }
+                if !slot.outbox.fits(run.bytes.len(), window) {
+                    self.fall_behind(index, before);
+                    return false;
+                }
+            }
+        }
+        self.push(index, run, prompt);
+        true
+    }
+
+    /// From here on only the position is kept; the log is the queue.
+    fn fall_behind(&mut self, index: u32, after: Seq) {
+        self.count(Counter::Lagging, 1);
+        let slot = &mut self.connections[index];
+        slot.set(bits::LIVE, false);
+        slot.extra().lag = Some(Box::new(Lag { after, reading: None, starts: Vec::new(), removed: Vec::new() }));
+    }
+
+    fn listens(&self, index: u32, topic: TopicId, id: SubscriptionId) -> bool {
+        let Some(local) = self.subscribers.local(topic) else { return false };
+        self.connections[index].subscriptions().any(|subscription| {
+            subscription.topic() == local && self.subscribers.topic(local).listeners[subscription.at as usize].id == id
+        })
+    }
+
+    fn waiting_join(&self, connection: Token, ticket: u64) -> Option<u32> {
+        let index = self.connections.find(connection)?;
+        let extra = self.connections[index].extra.as_ref()?;
+        extra.joining.iter().any(|joining| joining.ticket == ticket).then_some(index)
+    }
+
+    fn joined(&mut self, connection: Token, ticket: u64, joined: &Joined) {
+        self.seen = self.seen.max(joined.head.seq);
+        let Some(index) = self.waiting_join(connection, ticket) else {
+            // Its connection, or its request, ended while the hub was asked.
+            let last = self.orphans.remove(&ticket).unwrap_or(false);
+            let topics = joined.topics.iter().map(|topic| topic.topic).collect();
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last });
+            return;
+        };
+        let extra = self.connections[index].extra();
+        let place = extra.joining.iter().position(|joining| joining.ticket == ticket).expect("found just above");
+        let joining = extra.joining.swap_remove(place);
+        // The others have everything up to here: what was delivered before this reply is in their outbox.
+        let others: Vec<SubscriptionId> = self.subscription_ids(index);
+        let mut unwanted = Vec::new();
+        let mut starts = Vec::new();
+        for topic in &joined.topics {
+            let Some((_, name)) = joining.topics.iter().find(|(id, _)| *id == topic.id) else {
+                unwanted.push(topic.topic);
+                continue;
+            };
+            let place = self.connections[index].next_place();
+            let listener = Listener::new(index, topic.id, place, joining.delivery);
+            let (local, at) = self.subscribers.add(topic.topic, name, listener);
+            self.connections[index].push_subscription(Subscription::new(local, at));
+            starts.push(Start { id: topic.id, from: topic.from, joined: joined.head.seq });
+        }
+        self.count(Counter::Joined, starts.len() as u64);
+        if !unwanted.is_empty() {
+            let slot = &self.connections[index];
+            let last = slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty());
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics: unwanted, last });
+        }
+        self.take_position(index, joined.head.seq, starts, &others);
+        self.call(index, |session, actions| session.joined(joined, actions));
+        if joining.delivery == Delivery::PerSubscriber && !self.connections[index].has_lag() {
+            self.call(index, |session, actions| session.page(&[], true, actions));
+        }
+        self.read_backlog(index);
+        self.connections[index].tidy();
+    }
+
+    fn subscription_ids(&self, index: u32) -> Vec<SubscriptionId> {
+        self.connections[index]
+            .subscriptions()
+            .map(|subscription| self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize].id)
+            .collect()
+    }
+
+    /// A subscription that begins before the connection's position takes the connection back there; every other one then
+    /// begins at the position that it had.
+    fn take_position(&mut self, index: u32, head: Seq, new: Vec<Start>, others: &[SubscriptionId]) {
+        let Some(earliest) = new.iter().map(|start| start.from).min() else { return };
+        let slot = &mut self.connections[index];
+        match slot.lag() {
+            None if earliest >= head => {}
+            None => {
+                slot.set(bits::LIVE, false);
+                let kept = others.iter().map(|&id| Start { id, from: head, joined: head });
+                let starts = kept.chain(new).collect();
+                slot.extra().lag = Some(Box::new(Lag { after: earliest, reading: None, starts, removed: Vec::new() }));
+            }
+            Some(lag) => {
+                let position = lag.after;
+                if earliest < position {
+                    for &id in others {
+                        match lag.starts.iter_mut().find(|start| start.id == id) {
+                            Some(start) => {
+                                start.from = start.from.max(position);
+                                start.joined = start.joined.max(position);
+                            }
+                            None => lag.starts.push(Start { id, from: position, joined: position }),
+                        }
+                    }
+                }
+                lag.starts.extend(new);
+                lag.after = position.min(earliest);
+                // The page that is on its way knows nothing of the new subscription.
+                lag.reading = None;
+            }
+        }
+    }
+
+    /// Asks for the next page of what the connection missed, if it can take one.
+    pub(super) fn read_backlog(&mut self, index: u32) {
+        let slot = &self.connections[index];
+        if !slot.has_lag() || !slot.outbox.is_empty() || slot.session.is_none() || slot.is(bits::DEAD) {
+            return;
+        }
+        let subscriptions: SmallVec<[(SubscriptionId, TopicId); 4]> = slot
+            .subscriptions()
+            .map(|subscription| {
+                let topic = self.subscribers.topic(subscription.topic());
+                (topic.listeners[subscription.at as usize].id, topic.id)
+            })
+            .collect();
+        let ticket = self.ticket();
+        let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
+        let Some(lag) = self.connections[index].lag() else { return };
+        if lag.reading.is_some() {
+            return;
+        }
+        lag.reading = Some(ticket);
+        let after = lag.after;
+        let topics = subscriptions
+            .into_iter()
+            .map(|(id, topic)| {
+                let start = lag.starts.iter().find(|start| start.id == id);
+                ReadTopic {
+                    topic,
+                    from: start.map_or(after, |start| start.from),
+                    joined: start.map_or(after, |start| start.joined),
+                }
+            })
+            .collect();
+        self.outgoing.push(ToHub::Read { origin, after, topics });
+    }
+
+    fn backlog(&mut self, connection: Token, ticket: u64, backlog: Backlog) {
+        if backlog.complete {
+            self.seen = self.seen.max(backlog.end);
+        }
+        let Some(index) = self.connections.find(connection) else { return };
+        let Some(lag) = self.connections[index].lag() else { return };
+        if lag.reading != Some(ticket) {
+            return;
+        }
+        lag.reading = None;
+        if backlog.lost {
+            return self.too_slow(index);
+        }
+        lag.after = backlog.end;
+        let starts = std::mem::take(&mut lag.starts);
+        let mut page: Vec<Arc<Message>> = Vec::new();
+        let mut bytes = Vec::new();
+        let mut shared = 0;
+        let mut singly = false;
+        let subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
+        let listeners: SmallVec<[(u32, Listener); 4]> = subscriptions
+            .iter()
+            .map(|subscription| {
+                (subscription.topic(), self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize])
+            })
+            .collect();
+        singly |= listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
+        for (topic, message) in &backlog.messages {
+            let Some(local) = self.subscribers.local(*topic) else { continue };
+            for (_, listener) in listeners.iter().filter(|(topic, _)| *topic == local) {
+                if let Some(start) = starts.iter().find(|start| start.id == listener.id) {
+                    let after = if message.stored { start.from } else { start.joined };
+                    if message.stamp.seq <= after {
+                        continue;
+                    }
+                }
+                match listener.delivery() {
+                    Delivery::Shared(encoding) => {
+                        let made = || self.count(Counter::Encodings, 1);
+                        bytes.extend_from_slice(message.frame(encoding, self.registry.encoder(encoding), made));
+                        shared += 1;
+                    }
+                    Delivery::PerSubscriber => page.push(message.clone()),
+                }
+            }
+        }
+        self.count(Counter::Deliveries, shared);
+        if !bytes.is_empty() {
+            self.push(index, Run::new(bytes), true);
+        }
+        let slot = &mut self.connections[index];
+        let mut removed = Vec::new();
+        if backlog.complete {
+            if let Some(extra) = &mut slot.extra
+                && let Some(lag) = extra.lag.take()
+            {
+                removed = lag.removed;
+            }
+            slot.set(bits::LIVE, true);
+            self.count(Counter::CaughtUp, 1);
+        } else if let Some(lag) = slot.lag() {
+            lag.starts = starts;
+        }
+        if singly {
+            self.call(index, |session, actions| session.page(&page, backlog.complete, actions));
+        }
+        for (id, delivery, message) in removed {
+            self.tell_removed(index, id, delivery, &message);
+        }
+        if self.connections[index].outbox.is_empty() {
+            self.read_backlog(index);
+        }
+        self.connections[index].tidy();
+    }
+
+    /// The topic is gone for everybody who listened.
+    fn removed(&mut self, topic: TopicId, last: Seq, message: &Arc<Message>) {
+        self.seen = self.seen.max(message.stamp.seq);
+        let Some(gone) = self.subscribers.take(topic) else { return };
+        self.count(Counter::Left, gone.listeners.len() as u64);
+        // Listeners of one connection change places as they are taken out: find each by its list position.
+        for (at, listener) in gone.listeners.iter().enumerate() {
+            let index = listener.connection;
+            let place = self.connections[index]
+                .subscriptions()
+                .position(|subscription| subscription.topic() == gone.local && subscription.at == at as u32)
+                .expect("a listener's connection has its subscription");
+            let (_, moved) = self.connections[index].remove_subscription(place as u16);
+            if let Some(moved) = moved
+                && moved.topic() != gone.local
+            {
+                self.subscribers.listener_mut(moved.topic(), moved.at).place = place as u16;
+            }
+        }
+        for listener in &gone.listeners {
+            let index = listener.connection;
+            match self.connections[index].lag() {
+                Some(lag) if lag.after < last => {
+                    // What it had not read is gone with the topic.
+                    self.too_slow(index);
+                }
+                Some(lag) => {
+                    lag.starts.retain(|start| start.id != listener.id);
+                    lag.removed.push((listener.id, listener.delivery(), message.clone()));
+                    // The page that is on its way was asked for with the topic in it.
+                    lag.reading = None;
+                    self.read_backlog(index);
+                }
+                None => self.tell_removed(index, listener.id, listener.delivery(), message),
+            }
+        }
+    }
+
+    fn tell_removed(&mut self, index: u32, id: SubscriptionId, delivery: Delivery, message: &Arc<Message>) {
+        if self.connections[index].is(bits::DEAD) {
+            return;
+        }
+        if let Delivery::Shared(encoding) = delivery
+            && self.connections[index].session.is_some()
+        {
+            let run = self.concatenate(encoding, std::iter::once(message));
+            self.push(index, run, true);
+            self.count(Counter::Deliveries, 1);
+        }
+        let remaining = self.connections[index].subscription_count();
+        if remaining == 0 {
+            // The hub took the subscriptions with the topic; that the connection has none left only we know.
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics: Vec::new(), last: true });
+        }
+        self.call(index, |session, actions| session.removed(id, message, remaining, actions));
+    }
+}
+
+/// Connections of a large fan-out flushed before the inbox is looked at again, at least.
+const FLUSHED_BEFORE_INBOX: usize = 1024;

@@ -1,0 +1,420 @@
+//! Bytes from a client: requests, bodies, WebSocket frames.
+
+use super::connection::{Phase, bits};
+use super::outbox::Run;
+use super::transport::Transport;
+use super::{READ_TURN_BYTES, Reactor, unfinished};
+use crate::http::body::Body;
+use crate::http::head::{self, BodyLength, Head, HeadError, Scan, ScanLimits, Version};
+use crate::http::response::{Framing, Response};
+use crate::metrics::Counter;
+use crate::session::{HeadLimits, Inbound, Opening, Request};
+use crate::websocket::decoder::{Decoder, DecoderLimits, Event, Violation};
+use crate::websocket::encoder;
+use std::io;
+
+/// Bytes kept of a client that has to wait: the rest stays in the kernel.
+const PENDING_BYTES: usize = 4096;
+/// Pongs that may wait for the socket before only the newest is kept (RFC 6455, section 5.5.3).
+const PONGS_MAX: u32 = 32;
+
+/// What became of a step through the input.
+enum Step {
+    /// So many bytes are understood; look at the rest.
+    Took(usize),
+    /// More bytes, or an answer, are needed first.
+    Wait(usize),
+}
+
+impl<T: Transport> Reactor<T> {
+    /// Reads until the socket has nothing, or the turn is used up, or the connection has to wait for something.
+    pub(super) fn serve(&mut self, index: u32) {
+        if self.connections[index].is(bits::DEAD) {
+            return;
+        }
+        if self.connections[index].extra.as_ref().is_some_and(|extra| !extra.spill.is_empty()) {
+            self.received(index, 0);
+        }
+        let mut turn = 0;
+        while self.may_read(index) {
+            if turn >= READ_TURN_BYTES {
+                self.make_ready(index);
+                return;
+            }
+            let slot = &mut self.connections[index];
+            match slot.transport.read(&mut self.buffer) {
+                Ok(0) => return self.end_of_stream(index),
+                Ok(count) => {
+                    turn += count;
+                    slot.set(bits::HEARD, true);
+                    self.count(Counter::BytesIn, count as u64);
+                    self.received(index, count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    slot.set(bits::READABLE, false);
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.kill(index),
+            }
+        }
+    }
+
+    pub(super) fn may_read(&mut self, index: u32) -> bool {
+        let slot = &self.connections[index];
+        if !slot.is(bits::READABLE) || slot.is(bits::DEAD) || slot.is(bits::READ_CLOSED) {
+            return false;
+        }
+        if slot.is(bits::ENDING) {
+            return true;
+        }
+        if self.unfinished_bytes >= self.limits.unfinished_bytes_max && unfinished(slot) > 0 {
+            self.starved.push(index);
+            return false;
+        }
+        let spill = slot.extra.as_ref().map_or(0, |extra| extra.spill.len());
+        match slot.phase() {
+            Some(Phase::Head { .. } | Phase::Body | Phase::Dropping) => true,
+            Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => spill < PENDING_BYTES,
+            None => slot
+                .session
+                .as_ref()
+                .is_none_or(|session| session.accepts_input() && slot.outbox.bytes() <= session.limits().outbox_bytes_max),
+        }
+    }
+
+    pub(super) fn end_of_stream(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        slot.set(bits::READABLE, false);
+        slot.set(bits::READ_CLOSED, true);
+        if slot.is(bits::ENDING) {
+            if slot.is(bits::LINGERING) {
+                self.kill(index);
+            }
+            return;
+        }
+        let listens = slot.subscription_count() > 0 || slot.extra.as_ref().is_some_and(|extra| !extra.joining.is_empty());
+        match slot.phase() {
+            // An answer is owed to a client that only ended its own direction; a listener has left.
+            Some(Phase::Waiting) if !listens => {}
+            Some(Phase::Head { .. } | Phase::Dropping) if !slot.outbox.is_empty() => self.end_after_flush(index),
+            Some(_) | None => self.kill(index),
+        }
+    }
+
+    /// Understands what is there: first what was kept, then `count` new bytes of the read buffer.
+    fn received(&mut self, index: u32, count: usize) {
+        let before = unfinished(&self.connections[index]);
+        let mut kept = self.connections[index].extra.as_mut().map_or_else(Vec::new, |extra| std::mem::take(&mut extra.spill));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if kept.is_empty() {
+            let taken = self.understand(index, &mut buffer[..count]);
+            if taken < count && !self.connections[index].is(bits::ENDING) {
+                self.connections[index].extra().spill.extend_from_slice(&buffer[taken..count]);
+            }
+        } else {
+            kept.extend_from_slice(&buffer[..count]);
+            let taken = self.understand(index, &mut kept);
+            if taken < kept.len() && !self.connections[index].is(bits::ENDING) {
+                kept.drain(..taken);
+                self.connections[index].extra().spill = kept;
+            }
+        }
+        self.buffer = buffer;
+        self.unfinished_bytes = self.unfinished_bytes + unfinished(&self.connections[index]) - before;
+        self.feed_starved();
+        self.connections[index].tidy();
+        self.schedule(index);
+    }
+
+    /// Returns how many bytes of `input` need not be kept.
+    fn understand(&mut self, index: u32, input: &mut [u8]) -> usize {
+        let mut taken = 0;
+        loop {
+            let slot = &self.connections[index];
+            if slot.is(bits::ENDING) || slot.is(bits::DEAD) {
+                return input.len();
+            }
+            let rest = &mut input[taken..];
+            let step = match slot.phase() {
+                Some(Phase::Head { .. }) => self.head_bytes(index, rest),
+                Some(Phase::Body | Phase::Dropping) => self.body_bytes(index, rest),
+                Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => Step::Wait(0),
+                None => self.websocket_bytes(index, rest),
+            };
+            match step {
+                Step::Took(count) => taken += count,
+                Step::Wait(count) => return taken + count,
+            }
+        }
+    }
+
+    fn head_bytes(&mut self, index: u32, input: &[u8]) -> Step {
+        if input.is_empty() {
+            return Step::Wait(0);
+        }
+        let head_deadline = self.now.after(self.limits.head_time);
+        let unopened = self.connections[index].is(bits::UNOPENED);
+        let Some(http) = self.connections[index].http() else { return Step::Wait(0) };
+        if http.phase == (Phase::Head { idle: true }) {
+            http.phase = Phase::Head { idle: false };
+            if !unopened {
+                // The first request's time runs from the accept.
+                http.deadline = Some(head_deadline);
+            }
+        }
+        let mut scan = std::mem::take(&mut http.scan);
+        let mut field_bytes_max = self.limits.field_bytes_max;
+        let known = self.registry.head_limits(scan.path(input));
+        if let Some(limits) = &known {
+            field_bytes_max = limits.field_bytes_max;
+        }
+        let limits = ScanLimits { line_bytes_max: self.limits.line_bytes_max, field_bytes_max };
+        match scan.scan(input, &limits) {
+            Ok(Scan::Partial) => {
+                self.connections[index].http().expect("an HTTP connection").scan = scan;
+                Step::Wait(0)
+            }
+            Ok(Scan::Line) => {
+                self.connections[index].http().expect("an HTTP connection").scan = scan;
+                Step::Took(0)
+            }
+            Ok(Scan::Complete { skipped, len }) => {
+                match head::parse(&input[skipped..skipped + len]) {
+                    Ok(head) => {
+                        let limits = self.registry.head_limits(head.path());
+                        self.request(index, &head, limits);
+                    }
+                    Err(error) => self.refuse_request(index, error),
+                }
+                Step::Took(skipped + len)
+            }
+            Err(error) => {
+                self.refuse_request(index, error);
+                Step::Took(input.len())
+            }
+        }
+    }
+
+    fn refuse_request(&mut self, index: u32, error: HeadError) {
+        self.count(Counter::RefusedRequests, 1);
+        self.opened(index);
+        self.respond(index, Response::new(error.status()).closing());
+    }
+
+    /// The connection has sent a complete head, or is ending because it could not.
+    fn opened(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        if slot.is(bits::UNOPENED) {
+            slot.set(bits::UNOPENED, false);
+            self.unopened_count -= 1;
+        }
+    }
+
+    /// A complete head: some dialect opens it, or nobody does.
+    fn request(&mut self, index: u32, head: &Head<'_>, limits: Option<HeadLimits>) {
+        self.count(Counter::Requests, 1);
+        self.opened(index);
+        let now = self.now;
+        let body_bytes_max = limits.map_or(self.limits.body_bytes_max, |limits| limits.body_bytes_max);
+        let body_deadline = now.after(self.limits.body_stall);
+        let reactor = self.index;
+        let Some(http) = self.connections[index].http() else { return };
+        http.deadline = None;
+        http.phase = Phase::Waiting;
+        http.keep_alive = head.keep_alive;
+        http.framing = match head.version {
+            Version::Http11 => Framing::Chunked,
+            Version::Http10 => Framing::UntilClose,
+        };
+        let (door, peer) = (http.door, http.peer);
+        match Body::new(head.body, body_bytes_max) {
+            Ok(body) => http.body = (!body.is_done()).then_some(body),
+            Err(error) => return self.respond(index, Response::new(error.status()).closing()),
+        }
+        http.body_since = now.micros;
+        http.body_bytes = 0;
+        let has_body = http.body.is_some();
+        let request = Request { head, door, peer, reactor, now };
+        self.actions.now = now;
+        let opening = self.registry.open(&request, &mut self.actions);
+        let slot = &mut self.connections[index];
+        let http = slot.extra.as_mut().and_then(|extra| extra.http.as_mut()).expect("an HTTP connection");
+        let takes_body = matches!(opening, Some(Opening::Hold { takes_body: true, .. }));
+        if head.expects_continue && has_body && !takes_body {
+            // The client may or may not send the body now: only a closed connection keeps it apart from the next request.
+            http.keep_alive = false;
+        }
+        match opening {
+            Some(Opening::Hold { session, takes_body }) => {
+                slot.session = Some(session);
+                if takes_body && has_body {
+                    http.takes_body = true;
+                    http.phase = Phase::Body;
+                    http.deadline = Some(body_deadline);
+                    self.perform(index);
+                    if head.expects_continue && self.connections[index].phase() == Some(Phase::Body) {
+                        self.push(index, Run::new(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]), true);
+                    }
+                } else {
+                    http.takes_body = false;
+                    self.perform(index);
+                    if takes_body {
+                        self.call(index, |session, actions| session.received(Inbound::Body(Vec::new()), actions));
+                    }
+                }
+            }
+            Some(Opening::WebSocket { session, upgrade }) => {
+                if head.body != BodyLength::None {
+                    self.actions.drain();
+                    self.count(Counter::RefusedRequests, 1);
+                    return self.respond(index, Response::new(400).closing());
+                }
+                slot.session = Some(session);
+                http.phase = Phase::Upgrading;
+                http.upgrade = Some(upgrade);
+                self.perform(index);
+            }
+            Some(Opening::Respond(response)) => {
+                self.actions.drain();
+                self.respond(index, response);
+            }
+            None => {
+                self.actions.drain();
+                self.respond(index, Response::new(404));
+            }
+        }
+    }
+
+    fn body_bytes(&mut self, index: u32, input: &[u8]) -> Step {
+        if input.is_empty() {
+            return Step::Wait(0);
+        }
+        let now = self.now;
+        let (stall, rate) = (self.limits.body_stall, self.limits.body_min_rate);
+        let Some(http) = self.connections[index].http() else { return Step::Wait(0) };
+        let Some(body) = &mut http.body else { return Step::Wait(0) };
+        let wanted = http.phase == Phase::Body;
+        let into = if wanted { &mut http.collected } else { &mut self.scratch };
+        let decoded = body.decode(input, into);
+        let done = body.is_done();
+        self.scratch.clear();
+        match decoded {
+            Ok(count) => {
+                http.body_bytes += count as u64;
+                http.deadline = Some(now.after(stall));
+                let lasted = now.micros.saturating_sub(http.body_since);
+                if !done && lasted > stall.as_micros() as u64 && http.body_bytes * 1_000_000 / lasted.max(1) < rate {
+                    self.request_timed_out(index);
+                    return Step::Took(input.len());
+                }
+                if done {
+                    http.body = None;
+                    http.deadline = None;
+                    if wanted {
+                        http.phase = Phase::Waiting;
+                        let collected = std::mem::take(&mut http.collected);
+                        self.call(index, |session, actions| session.received(Inbound::Body(collected), actions));
+                    } else {
+                        self.next_request(index);
+                    }
+                    Step::Took(count)
+                } else {
+                    // A decoder that consumed nothing needs more bytes than are there.
+                    if count == 0 { Step::Wait(0) } else { Step::Took(count) }
+                }
+            }
+            Err(error) => {
+                self.count(Counter::RefusedRequests, 1);
+                if wanted {
+                    self.respond(index, Response::new(error.status()).closing());
+                } else {
+                    self.end_after_flush(index);
+                }
+                Step::Took(input.len())
+            }
+        }
+    }
+
+    /// A head, a body or the next request did not come in time.
+    pub(super) fn request_timed_out(&mut self, index: u32) {
+        self.count(Counter::TimedOut, 1);
+        match self.connections[index].phase() {
+            Some(Phase::Body) => self.respond(index, Response::new(408).closing()),
+            Some(Phase::Dropping) => self.end_after_flush(index),
+            Some(Phase::Head { .. } | Phase::Waiting | Phase::Streaming | Phase::Upgrading) | None => self.kill(index),
+        }
+    }
+
+    fn websocket_bytes(&mut self, index: u32, input: &mut [u8]) -> Step {
+        let boxed = self.connections[index].extra.as_mut().and_then(|extra| extra.decoder.take());
+        let mut decoder = boxed.map_or_else(Decoder::default, |decoder| *decoder);
+        let mut taken = 0;
+        loop {
+            let slot = &self.connections[index];
+            let Some(session) = &slot.session else { return Step::Took(input.len()) };
+            if slot.is(bits::DEAD) {
+                return Step::Took(input.len());
+            }
+            if !session.accepts_input() || slot.outbox.bytes() > session.limits().outbox_bytes_max {
+                break;
+            }
+            let limits = session.limits();
+            let limits =
+                DecoderLimits { message_bytes_max: limits.message_bytes_max, fragments_max: limits.message_fragments_max };
+            match decoder.decode(&mut input[taken..], &limits) {
+                Ok((count, None)) => {
+                    taken += count;
+                    break;
+                }
+                Ok((count, Some(event))) => {
+                    taken += count;
+                    self.frame(index, event);
+                }
+                Err(violation) => {
+                    self.violated(index, violation);
+                    return Step::Took(input.len());
+                }
+            }
+        }
+        if !decoder.is_idle() {
+            self.connections[index].extra().decoder = Some(Box::new(decoder));
+        }
+        Step::Wait(taken)
+    }
+
+    fn violated(&mut self, index: u32, violation: Violation) {
+        self.count(Counter::RefusedFrames, 1);
+        self.close(index, Some(violation.close_code()), "");
+    }
+
+    fn frame(&mut self, index: u32, event: Event<'_>) {
+        match event {
+            Event::Text(text) => self.call(index, |session, actions| session.received(Inbound::Text(text), actions)),
+            Event::Binary(bytes) => self.call(index, |session, actions| session.received(Inbound::Binary(bytes), actions)),
+            Event::Ping(payload) => {
+                self.pong(index, payload);
+                self.call(index, |session, actions| session.received(Inbound::Ping, actions));
+            }
+            Event::Pong(_) => self.call(index, |session, actions| session.received(Inbound::Pong, actions)),
+            Event::Close(code) => self.call(index, |session, actions| session.received(Inbound::Close(code), actions)),
+        }
+    }
+
+    /// At the next frame border, before everything that is not begun.
+    fn pong(&mut self, index: u32, payload: &[u8]) {
+        let now = self.now.micros;
+        let slot = &mut self.connections[index];
+        let frame = encoder::pong(payload);
+        if !slot.outbox.is_empty() {
+            let extra = slot.extra();
+            if extra.pongs >= PONGS_MAX {
+                extra.newest_pong = Some(frame);
+                return;
+            }
+            extra.pongs += 1;
+        }
+        slot.outbox.push_urgent(Run::new(frame), now);
+        self.make_dirty(index, true);
+    }
+}

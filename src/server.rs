@@ -1,0 +1,424 @@
+//! Builds the hub, the reactors and the registry of dialects; starts, reloads, drains and stops them.
+
+use crate::access::SharedAccess;
+use crate::cli::VERSION;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dialects::admin::{self, Admin, Readiness};
+use crate::dialects::publish::Publish;
+use crate::hub::request::ToHub;
+use crate::hub::{self, Heartbeat, Hub, Settings, Window};
+use crate::metrics::Metrics;
+use crate::reactor::inbox::{Bell, inbox};
+use crate::reactor::thread::{self as reactor_thread, Order, Setup, WAKER};
+use crate::reactor::{Control, Limits, listener};
+use crate::session::{Dialect, Door, Encoders, Registry};
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Descriptors of each table that are not for connections: listeners, wakers, files.
+const RESERVED_DESCRIPTORS: u64 = 64;
+/// How long sent bytes may stay unacknowledged before the kernel ends the connection.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A server whose threads run. Dropping it ends them at once.
+pub struct Running {
+    shared: Shared,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    hub_thread: Option<JoinHandle<()>>,
+    reactor_threads: Vec<JoinHandle<()>>,
+    /// Hears of every reactor that ends.
+    ended: Receiver<()>,
+    /// Hears why a thread ended that was not asked to.
+    failures: Receiver<String>,
+    drain_time: Duration,
+}
+
+/// What reaches into the running threads.
+struct Shared {
+    reactors: Vec<ReactorHandle>,
+    hub: Sender<ToHub>,
+    access: SharedAccess,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    /// The configuration in force, and the encoders of all that ever were.
+    state: Mutex<(Config, Encoders)>,
+    readiness: Arc<Readiness>,
+}
+
+struct ReactorHandle {
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+}
+
+impl ReactorHandle {
+    fn order(&self, order: Order) {
+        // A reactor that has ended follows no orders.
+        let _ = self.orders.send(order);
+        self.bell.ring();
+    }
+}
+
+/// Starts every thread and opens every listener; returns once connections are accepted.
+///
+/// # Errors
+/// An address that can't be listened on, or a system resource that is missing. Nothing runs then.
+pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
+    raise_descriptor_limit();
+    let reactor_count = config.server.reactor_count();
+    let metrics = Arc::new(Metrics::new(reactor_count));
+    let access: SharedAccess = Arc::new(ArcSwap::from_pointee(config.access()));
+    let readiness = Arc::new(Readiness::default());
+    let mut encoders = Encoders::default();
+    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &mut encoders));
+    let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
+    let (ended_sender, ended) = crossbeam_channel::unbounded();
+    let (failure_sender, failures) = crossbeam_channel::unbounded();
+    let (begun_sender, begun) = crossbeam_channel::bounded(reactor_count);
+
+    let connections_max = connections_max(&config);
+    let mut ports: Vec<Box<dyn hub::thread::Port>> = Vec::new();
+    let mut reactors = Vec::new();
+    let mut setups = Vec::new();
+    for index in 0..reactor_count as u16 {
+        // Whatever threads share has to exist before their descriptor tables part.
+        let poll = mio::Poll::new()?;
+        let bell = Arc::new(Bell::new(mio::Waker::new(poll.registry(), WAKER)?));
+        let (port, inbox) = inbox(bell.clone());
+        let (order_sender, orders) = crossbeam_channel::unbounded();
+        ports.push(Box::new(port));
+        reactors.push(ReactorHandle { orders: order_sender, bell: bell.clone() });
+        setups.push(Setup {
+            index,
+            poll,
+            inbox,
+            orders,
+            bell,
+            hub: hub_sender.clone(),
+            registry: registry.clone(),
+            limits: limits(&config, connections_max),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            connections_max,
+            user_timeout: USER_TIMEOUT,
+            private_fd_tables: config.server.private_fd_tables,
+            begun: begun_sender.clone(),
+        });
+    }
+    let hub = Hub::new(settings(&config), reactor_count, clock.now(), metrics.clone());
+    let hub_clock = clock.clone();
+    let hub_failed = failure_sender.clone();
+    let hub_thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
+        // Going on without the hub, or with one that is half changed, could break the order: the process has to end.
+        if catch_unwind(AssertUnwindSafe(|| hub::thread::run(hub, hub_receiver, ports, hub_clock))).is_err() {
+            let _ = hub_failed.send("the hub panicked".into());
+        }
+    })?;
+    let mut running = Running {
+        shared: Shared {
+            reactors,
+            hub: hub_sender,
+            access,
+            metrics,
+            clock,
+            state: Mutex::new((config.clone(), encoders)),
+            readiness,
+        },
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        admin: None,
+        hub_thread: Some(hub_thread),
+        reactor_threads: Vec::new(),
+        ended,
+        failures,
+        drain_time: config.server.drain_time,
+    };
+    for setup in setups {
+        let ended = ended_sender.clone();
+        let failed = failure_sender.clone();
+        let index = setup.index;
+        let thread = std::thread::Builder::new().name(format!("reactor {index}")).spawn(move || {
+            let failure = match catch_unwind(AssertUnwindSafe(|| reactor_thread::run(setup))) {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("it panicked".into()),
+            };
+            if let Some(failure) = failure {
+                let _ = failed.send(format!("reactor {index} failed: {failure}"));
+            }
+            let _ = ended.send(());
+        })?;
+        running.reactor_threads.push(thread);
+    }
+    for _ in 0..reactor_count {
+        let _ = begun.recv();
+    }
+    running.listen(&config)?;
+    running.shared.readiness.started();
+    Ok(running)
+}
+
+impl Running {
+    /// Where the public door is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where administration is served: its own door, or the public one in `fanwire dev`.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.unwrap_or(self.address)
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    fn listen(&mut self, config: &Config) -> io::Result<()> {
+        let door = if config.dev { Door::Both } else { Door::Public };
+        let wanted = config.server.listen.iter().map(|&address| (address, door));
+        let wanted = wanted.chain(config.admin.listen.iter().map(|&address| (address, Door::Admin)));
+        let mut reserved = Vec::new();
+        let mut addresses = Vec::new();
+        for (address, door) in wanted {
+            if is_taken(address) {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{address} is in use by another server")));
+            }
+            let (socket, bound) = listener::reserve(address)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?;
+            reserved.push(socket);
+            addresses.push((bound, door));
+        }
+        if let Some(&(address, _)) = addresses.iter().find(|(_, door)| *door != Door::Admin) {
+            self.address = address;
+        }
+        self.admin = addresses.iter().find(|(_, door)| *door == Door::Admin).map(|&(address, _)| address);
+        for reactor in &self.shared.reactors {
+            let (done, opened) = crossbeam_channel::bounded(1);
+            reactor.order(Order::Listen { addresses: addresses.clone(), done });
+            opened.recv().map_err(|_| io::Error::other("a reactor ended while it started"))??;
+        }
+        Ok(())
+    }
+
+    /// Takes another configuration into force: all of it, or nothing.
+    ///
+    /// # Errors
+    /// Names the key that can't be changed while the server runs.
+    pub fn reload(&self, config: Config) -> Result<(), String> {
+        let mut state = self.shared.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (current, encoders) = &mut *state;
+        let fixed = [
+            ("server.listen", current.server.listen == config.server.listen),
+            ("server.reactors", current.server.reactor_count() == config.server.reactor_count()),
+            ("server.private_fd_tables", current.server.private_fd_tables == config.server.private_fd_tables),
+            ("server.drain_time", current.server.drain_time == config.server.drain_time),
+            ("admin.listen", current.admin.listen == config.admin.listen),
+            ("limits.connections_max", current.limits.connections_max == config.limits.connections_max),
+            ("log", current.log == config.log),
+        ];
+        if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
+            return Err(format!("{key} can't be changed while the server runs; the old configuration stays in force"));
+        }
+        let registry = Arc::new(registry(&config, &self.shared.access, &self.shared.metrics, &self.shared.readiness, encoders));
+        let limits = limits(&config, connections_max(&config));
+        self.shared.access.store(Arc::new(config.access()));
+        let _ = self.shared.hub.send(ToHub::Settings(Box::new(settings(&config))));
+        for reactor in &self.shared.reactors {
+            reactor.order(Order::Control(Control::Reload { registry: registry.clone(), limits: Box::new(limits.clone()) }));
+        }
+        *current = config;
+        Ok(())
+    }
+
+    /// Turns a [`Clock::by_hand`]; returns once the hub and every reactor have taken a turn at the new time.
+    pub fn advance(&self, by: Duration) {
+        self.shared.clock.turn(by);
+        self.turned();
+    }
+
+    /// Steps the wall clock of a [`Clock::by_hand`].
+    pub fn set_wall(&self, unix_micros: u64) {
+        self.shared.clock.set_wall(unix_micros);
+        self.turned();
+    }
+
+    fn turned(&self) {
+        let (done, turns) = crossbeam_channel::unbounded();
+        let _ = self.shared.hub.send(ToHub::Turned(done.clone()));
+        let _ = turns.recv();
+        for reactor in &self.shared.reactors {
+            reactor.order(Order::Turned(done.clone()));
+        }
+        drop(done);
+        for _ in &self.shared.reactors {
+            // A reactor that has drained takes no more turns.
+            if turns.recv().is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Begins the end: no new work, a goodbye for everybody.
+    pub fn drain(&self) {
+        self.shared.readiness.draining();
+        for reactor in &self.shared.reactors {
+            reactor.order(Order::Control(Control::Drain));
+        }
+    }
+
+    /// Waits until every reactor has ended by itself, at most the drain time; whatever is left then is cut.
+    ///
+    /// # Errors
+    /// A thread that failed.
+    pub fn join(mut self) -> io::Result<()> {
+        let deadline = Instant::now() + self.drain_time;
+        for _ in 0..self.reactor_threads.len() {
+            if self.ended.recv_deadline(deadline).is_err() {
+                break;
+            }
+        }
+        self.stop();
+        match self.failures.try_recv() {
+            Ok(failure) => Err(io::Error::other(failure)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Hears why a thread ended that was not asked to: the server can't go on then. Ends when the server does.
+    pub fn failures(&self) -> Receiver<String> {
+        self.failures.clone()
+    }
+
+    fn stop(&mut self) {
+        for reactor in &self.shared.reactors {
+            reactor.order(Order::Stop);
+        }
+        for thread in self.reactor_threads.drain(..) {
+            let _ = thread.join();
+        }
+        let _ = self.shared.hub.send(ToHub::Stop);
+        if let Some(thread) = self.hub_thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// SO_REUSEPORT would let a second server of the same user in silently, and give it half of the clients.
+fn is_taken(address: SocketAddr) -> bool {
+    address.port() != 0 && std::net::TcpListener::bind(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "the limit of open files stays low");
+    }
+}
+
+/// Connections of one reactor.
+fn connections_max(config: &Config) -> usize {
+    let reactors = config.server.reactor_count() as u64;
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let per_table = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
+    let possible = if config.server.private_fd_tables { per_table } else { (per_table / reactors).max(1) };
+    let wanted = match config.limits.connections_max {
+        0 => possible,
+        all => all.div_ceil(reactors).min(possible),
+    };
+    usize::try_from(wanted).unwrap_or(usize::MAX)
+}
+
+fn limits(config: &Config, connections_max: usize) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        head_time: limits.head_time,
+        keep_alive_idle: limits.keep_alive_idle,
+        body_stall: limits.body_stall,
+        body_min_rate: limits.body_min_rate,
+        line_bytes_max: limits.request_line_bytes as usize,
+        field_bytes_max: limits.head_bytes as usize,
+        body_bytes_max: limits.body_bytes,
+        unopened_max: (connections_max * usize::from(limits.unopened_percent) / 100).max(1),
+        unanswered_max: 65_536,
+        unanswered_bytes_max: 64 * 1024 * 1024,
+        unfinished_bytes_max: 64 * 1024 * 1024,
+        close_time: Duration::from_secs(2),
+        no_progress: Duration::from_secs(30),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let push_stream = &config.push_stream;
+    let heartbeat = (!push_stream.heartbeat_channel.is_empty() && !push_stream.heartbeat_interval.is_zero()).then(|| Heartbeat {
+        topic: push_stream.heartbeat_channel.as_str().into(),
+        every: push_stream.heartbeat_interval,
+        payload: push_stream.heartbeat_text.as_bytes().into(),
+    });
+    let topics_max = match (config.limits.topics_max, push_stream.max_channels) {
+        (server, 0) => server,
+        (0, dialect) => dialect,
+        (server, dialect) => server.min(dialect),
+    };
+    Settings {
+        window: Window {
+            count: push_stream.max_stored_messages,
+            bytes: config.limits.topic_log_bytes_max,
+            age: push_stream.message_ttl,
+        },
+        topic_idle: push_stream.channel_inactivity,
+        topics_max,
+        wildcard_prefix: push_stream.wildcard_prefix.as_str().into(),
+        wildcard_topics_max: push_stream.max_wildcard_channels,
+        events_topic: (!push_stream.events_channel.is_empty()).then(|| push_stream.events_channel.as_str().into()),
+        heartbeats: heartbeat.into_iter().collect(),
+        log_bytes_max: config.limits.log_bytes_max,
+        unstored_age: Duration::from_secs(30),
+        key_age: Duration::from_secs(120),
+        keys_max: 1_000_000,
+    }
+}
+
+fn registry(
+    config: &Config,
+    access: &SharedAccess,
+    metrics: &Arc<Metrics>,
+    readiness: &Arc<Readiness>,
+    encoders: &mut Encoders,
+) -> Registry {
+    let head_bytes = config.limits.head_bytes as usize;
+    let mut list: Vec<Arc<dyn Dialect>> = Vec::new();
+    if config.push_stream.enabled {
+        let _ = (hostname(), &encoders);
+    }
+    if config.publish.enabled {
+        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes)));
+    }
+    let page = if config.dev {
+        let address = config.server.listen.first().map_or_else(String::new, SocketAddr::to_string);
+        admin::dev_page(VERSION, &address)
+    } else {
+        admin::serve_page(VERSION)
+    };
+    list.push(Arc::new(Admin::new(metrics.clone(), readiness.clone(), page, head_bytes)));
+    Registry::new(list, encoders.clone(), access.clone())
+}
+
+/// The machine's name, as push_stream's statistics show it.
+fn hostname() -> String {
+    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into())
+}
