@@ -48,6 +48,11 @@ impl Senders {
                 // The backlog is given explicitly: std would listen with 128.
                 let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
                 listener.bind(&SocketAddr::from(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).into())?;
+                // Accepted sockets inherit both options, which keeps accepting quick. The time-out is for a receiver that
+                // stops reading: it must not hold the run beyond its time.
+                listener.set_tcp_nodelay(true)?;
+                let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                listener.set_write_timeout(Some(patience))?;
                 listener.listen(BACKLOG)?;
                 let listener = TcpListener::from(listener);
                 let name = proc::current_thread().ok_or_else(|| io::Error::other("/proc is not readable"))?;
@@ -119,14 +124,7 @@ fn accept(listener: &TcpListener, expected: u32, deadline: Instant) -> io::Resul
     let mut streams = Vec::with_capacity(expected as usize);
     while streams.len() < expected as usize {
         match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                stream.set_nodelay(true)?;
-                // A receiver that stops reading must not hold the run beyond its time.
-                let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-                stream.set_write_timeout(Some(patience))?;
-                streams.push(stream);
-            }
+            Ok((stream, _)) => streams.push(stream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if Instant::now() >= deadline {
                     return Err(io::Error::new(ErrorKind::TimedOut, "not all pairs connected in time"));
