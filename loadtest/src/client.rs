@@ -1,0 +1,411 @@
+//! One client thread: connects its share of the subscribers, reads what comes, checks every sequence.
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+
+use hdrhistogram::Histogram;
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::board::{Board, Turn};
+use crate::dialect::{Answer, Dialect, Inbound};
+use crate::marker;
+
+/// Ports taken from one source address.
+pub const PORTS_PER_SOURCE: u32 = 20_000;
+/// One read takes at most this much; it also bounds the longest item of a dialect.
+const BUFFER_BYTES: usize = 2 << 20;
+const EVENTS: usize = 1024;
+pub const WAKER: Token = Token(usize::MAX);
+
+pub enum Command {
+    /// Tells what was seen since the last time; `published` is the first number that has not been published.
+    Collect {
+        published: u64,
+        reply: Sender<Collected>,
+    },
+    Stop,
+}
+
+/// What one thread saw since it was last asked.
+pub struct Collected {
+    /// ns from the intended time to the receipt.
+    pub latency: Histogram<u64>,
+    pub missing: u64,
+    pub disorder: u64,
+    pub pings: u64,
+}
+
+impl Collected {
+    pub fn new() -> Self {
+        Collected { latency: latency_histogram(), missing: 0, disorder: 0, pings: 0 }
+    }
+
+    pub fn add(&mut self, other: &Collected) {
+        self.latency.add(&other.latency).expect("all histograms have the same bounds");
+        self.missing += other.missing;
+        self.disorder += other.disorder;
+        self.pings += other.pings;
+    }
+}
+
+/// 1 µs to 1 000 s with three digits; what lies outside counts as the bound.
+fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 1_000_000_000_000, 3).expect("constant bounds are good")
+}
+
+/// What all threads of a fleet have in common.
+pub struct Plan {
+    pub dialect: Arc<dyn Dialect>,
+    pub board: Arc<Board>,
+    /// Connection `i` goes to address `i % addresses.len()`.
+    pub addresses: Vec<SocketAddr>,
+    /// Source addresses that the connections are spread over; 0 leaves the choice to the kernel.
+    pub sources: u32,
+    /// `false`: the connection alone subscribes, as in the `limit` scenario.
+    pub handshake: bool,
+    /// Set when the run gives up: no further connects.
+    pub stop: AtomicBool,
+}
+
+/// ```text
+/// Connecting ─▶ Requesting ─▶ Answering ─▶ Live ─▶ Gone
+///      └────────────┴─────────────┴──────────────────▲
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    /// So many bytes of the request are written.
+    Requesting(u16),
+    Answering,
+    Live,
+    Gone,
+}
+
+struct Connection {
+    stream: Option<TcpStream>,
+    phase: Phase,
+    index: u32,
+    /// The number of the next message it must get.
+    next: u64,
+    /// The front of an item whose rest has not come yet.
+    spill: Option<Vec<u8>>,
+}
+
+pub struct Client {
+    plan: Arc<Plan>,
+    poll: Poll,
+    commands: Receiver<Command>,
+    /// Indices of the connections that are still to be opened.
+    to_open: Range<u32>,
+    connecting_max: u32,
+    connecting: u32,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    marker: marker::Reader,
+    turn: Turn,
+    seen: Collected,
+}
+
+impl Client {
+    pub fn new(plan: Arc<Plan>, poll: Poll, commands: Receiver<Command>, share: Range<u32>, connecting_max: u32) -> Self {
+        Client {
+            plan,
+            poll,
+            commands,
+            connections: Vec::with_capacity(share.len()),
+            to_open: share,
+            connecting_max,
+            connecting: 0,
+            buffer: vec![0; BUFFER_BYTES],
+            scratch: Vec::new(),
+            marker: marker::Reader::new(),
+            turn: Turn::new(),
+            seen: Collected::new(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            self.open_more();
+            match self.poll.poll(&mut events, None) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            for event in &events {
+                if event.token() != WAKER {
+                    self.ready(event);
+                }
+            }
+            let board = Arc::clone(&self.plan.board);
+            self.turn.end(&board);
+            loop {
+                match self.commands.try_recv() {
+                    Ok(Command::Collect { published, reply }) => {
+                        self.count_tails(published);
+                        // The other side may have given up waiting.
+                        let _ = reply.send(std::mem::replace(&mut self.seen, Collected::new()));
+                    }
+                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+        }
+    }
+
+    fn open_more(&mut self) {
+        while self.connecting < self.connecting_max && !self.plan.stop.load(Relaxed) {
+            let Some(index) = self.to_open.next() else { return };
+            let stream = self.open(index).ok();
+            let phase = if stream.is_some() { Phase::Connecting } else { Phase::Gone };
+            let next = u64::from(index % self.plan.board.topics);
+            if stream.is_some() {
+                self.connecting += 1;
+            } else {
+                self.failed();
+            }
+            self.connections.push(Connection { stream, phase, index, next, spill: None });
+        }
+    }
+
+    fn open(&self, index: u32) -> io::Result<TcpStream> {
+        let address = self.plan.addresses[index as usize % self.plan.addresses.len()];
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        if self.plan.sources > 0 {
+            // Without this option bind takes a port that no other destination can share.
+            nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(&SocketAddr::from(SocketAddrV4::new(source(index % self.plan.sources), 0)).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EINPROGRESS as i32) => {}
+            Err(error) => return Err(error),
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        // Edge-triggered and once for the connection's life.
+        self.poll.registry().register(&mut stream, Token(self.connections.len()), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(stream)
+    }
+
+    fn ready(&mut self, event: &Event) {
+        let at = event.token().0;
+        if self.connections[at].phase == Phase::Connecting && (event.is_writable() || event.is_error()) {
+            self.connected(at);
+        }
+        if let Phase::Requesting(_) = self.connections[at].phase {
+            self.write_request(at);
+        }
+        match self.connections[at].phase {
+            Phase::Answering | Phase::Live if event.is_readable() || event.is_read_closed() => {
+                self.read(at, event.is_read_closed())
+            }
+            Phase::Connecting | Phase::Requesting(_) | Phase::Answering | Phase::Live | Phase::Gone => {}
+        }
+    }
+
+    fn connected(&mut self, at: usize) {
+        let Some(stream) = &self.connections[at].stream else { return };
+        match (stream.take_error(), stream.peer_addr()) {
+            (Ok(None), Ok(_)) if self.plan.handshake => self.connections[at].phase = Phase::Requesting(0),
+            (Ok(None), Ok(_)) => self.stands(at),
+            (Ok(None), Err(error)) if error.kind() == ErrorKind::NotConnected => {}
+            (Ok(_) | Err(_), _) => self.ended(at),
+        }
+    }
+
+    fn write_request(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        let (Phase::Requesting(mut written), Some(stream)) = (connection.phase, connection.stream.as_mut()) else { return };
+        // Built again after a short write, which keeps it out of the connection.
+        self.scratch.clear();
+        self.plan.dialect.subscribe(connection.index % self.plan.board.topics, &mut self.scratch);
+        while usize::from(written) < self.scratch.len() {
+            match stream.write(&self.scratch[usize::from(written)..]) {
+                Ok(bytes) => written += bytes as u16,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.phase = Phase::Requesting(written);
+                    return;
+                }
+                Err(_) => return self.ended(at),
+            }
+        }
+        connection.phase = Phase::Answering;
+    }
+
+    fn read(&mut self, at: usize, read_closed: bool) {
+        loop {
+            let connection = &mut self.connections[at];
+            let Some(stream) = connection.stream.as_mut() else { return };
+            let held = connection.spill.as_ref().map_or(0, |spill| {
+                self.buffer[..spill.len()].copy_from_slice(spill);
+                spill.len()
+            });
+            let room = self.buffer.len() - held;
+            match stream.read(&mut self.buffer[held..]) {
+                Ok(0) => return self.ended(at),
+                Ok(bytes) => {
+                    if !self.take(at, held + bytes) {
+                        return self.ended(at);
+                    }
+                    // A short read has emptied the socket: what comes later raises a new edge. After the peer's end
+                    // there is none, so then it is read to the last.
+                    if bytes < room && !read_closed {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.ended(at),
+            }
+        }
+    }
+
+    /// Takes the items in the first `filled` bytes of the buffer; `false` ends the connection.
+    fn take(&mut self, at: usize, filled: usize) -> bool {
+        let buffer = std::mem::take(&mut self.buffer);
+        let taken = self.take_items(at, &buffer[..filled]);
+        if let Some(taken) = taken {
+            let rest = &buffer[taken..filled];
+            let connection = &mut self.connections[at];
+            if rest.is_empty() {
+                connection.spill = None;
+            } else {
+                let spill = connection.spill.get_or_insert_default();
+                spill.clear();
+                spill.extend_from_slice(rest);
+            }
+            // An item that fills the whole buffer can never be completed.
+            let endless = rest.len() == buffer.len();
+            self.buffer = buffer;
+            return !endless;
+        }
+        self.buffer = buffer;
+        false
+    }
+
+    fn take_items(&mut self, at: usize, bytes: &[u8]) -> Option<usize> {
+        let mut taken = 0;
+        if self.connections[at].phase == Phase::Answering {
+            match self.plan.dialect.answer(bytes) {
+                Answer::Partial => return Some(0),
+                Answer::Refused => return None,
+                Answer::Accepted(head) => taken = head,
+            }
+            self.stands(at);
+        }
+        let now = self.plan.board.clock.nanoseconds();
+        let plan = Arc::clone(&self.plan);
+        while let Some((item, inbound)) = plan.dialect.next(&bytes[taken..]) {
+            match inbound {
+                Inbound::Message(frame) => self.message(at, frame, now),
+                Inbound::Ping(payload) => self.pong(at, payload),
+                Inbound::Quiet => {}
+                Inbound::End => return None,
+            }
+            taken += item;
+        }
+        Some(taken)
+    }
+
+    fn message(&mut self, at: usize, frame: &[u8], now: u64) {
+        // Control messages of the dialect carry no marker.
+        let Some(marker) = self.marker.read(frame) else { return };
+        let board = &self.plan.board;
+        let topics = u64::from(board.topics);
+        let connection = &mut self.connections[at];
+        if !board.knows(marker.number) || marker.number % topics != connection.next % topics || marker.number < connection.next {
+            self.seen.disorder += 1;
+            return;
+        }
+        self.seen.missing += (marker.number - connection.next) / topics;
+        connection.next = marker.number + topics;
+        self.seen.latency.saturating_record(now.saturating_sub(marker.intended));
+        self.turn.saw(board, marker.number, now);
+    }
+
+    fn pong(&mut self, at: usize, payload: &[u8]) {
+        self.seen.pings += 1;
+        self.scratch.clear();
+        self.plan.dialect.pong(payload, &mut self.scratch);
+        if let Some(stream) = self.connections[at].stream.as_mut() {
+            // A subscriber writes next to nothing: a full socket buffer means a server that has stopped reading, and
+            // the pong that is left out here makes it show.
+            let _ = stream.write(&self.scratch);
+        }
+    }
+
+    /// What was published and has not come is missing; each loss counts once.
+    fn count_tails(&mut self, published: u64) {
+        let topics = u64::from(self.plan.board.topics);
+        for connection in &mut self.connections {
+            if connection.next < published {
+                let lost = (published - connection.next).div_ceil(topics);
+                self.seen.missing += lost;
+                connection.next += lost * topics;
+            }
+        }
+    }
+
+    fn stands(&mut self, at: usize) {
+        self.connections[at].phase = Phase::Live;
+        self.connecting -= 1;
+        self.plan.board.connected.fetch_add(1, Relaxed);
+        self.decided();
+    }
+
+    fn ended(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        connection.stream = None;
+        connection.spill = None;
+        match std::mem::replace(&mut connection.phase, Phase::Gone) {
+            Phase::Live => {
+                self.plan.board.closed.fetch_add(1, Relaxed);
+                self.plan.board.wake();
+            }
+            Phase::Connecting | Phase::Requesting(_) | Phase::Answering => {
+                self.connecting -= 1;
+                self.failed();
+            }
+            Phase::Gone => {}
+        }
+    }
+
+    fn failed(&mut self) {
+        self.plan.board.failed.fetch_add(1, Relaxed);
+        self.decided();
+    }
+
+    fn decided(&self) {
+        if self.plan.board.all_decided() {
+            self.plan.board.wake();
+        }
+    }
+}
+
+/// Source address number `at`: 127.1.0.1, 127.1.0.2, …, 127.1.0.250, 127.1.1.1, …; never 127.0.0.1.
+fn source(at: u32) -> Ipv4Addr {
+    let (second, rest) = (1 + at / 62_500, at % 62_500);
+    Ipv4Addr::new(127, second as u8, (rest / 250) as u8, (1 + rest % 250) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_addresses_differ_and_stay_in_the_loopback_net() {
+        let all: std::collections::HashSet<_> = (0..10_000).map(source).collect();
+        assert_eq!(all.len(), 10_000);
+        assert!(all.iter().all(|address| address.is_loopback() && *address != Ipv4Addr::LOCALHOST));
+    }
+}

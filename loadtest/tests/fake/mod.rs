@@ -1,0 +1,244 @@
+//! A tiny push_stream server of threads and tungstenite, which can be told to misbehave.
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tungstenite::protocol::Role;
+use tungstenite::{Message, WebSocket};
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fault {
+    None,
+    /// The third message does not reach the first subscriber.
+    Loses,
+    /// The third message reaches the first subscriber twice.
+    Doubles,
+    /// The third and the fourth message reach everybody in the wrong order.
+    Swaps,
+    /// Each publish takes this long before anything is sent.
+    Delays(Duration),
+    /// Frames leave in slices of 7 bytes.
+    Slices,
+    /// Each subscriber is pinged once it stands, and must answer.
+    Pings,
+    /// Each subscriber is closed once it stands.
+    Closes,
+    /// Subscribers are answered 403.
+    Refuses,
+    /// Subscribers are never answered.
+    Silent,
+    /// Publishers are answered with an error.
+    RefusesPublish,
+}
+
+struct Sliced {
+    stream: TcpStream,
+    slice: usize,
+}
+
+impl Read for Sliced {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Sliced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(&bytes[..bytes.len().min(self.slice)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Subscriber {
+    channel: String,
+    socket: WebSocket<Sliced>,
+}
+
+struct State {
+    fault: Fault,
+    published: u64,
+    held: Option<(String, String)>,
+    subscribers: Vec<Subscriber>,
+    /// Connections that are kept open and get nothing.
+    silent: Vec<TcpStream>,
+    pongs: u64,
+}
+
+/// A running server; its threads end with the test process.
+pub struct Fake {
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Fake {
+    pub fn start(fault: Fault) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let state = State { fault, published: 0, held: None, subscribers: Vec::new(), silent: Vec::new(), pongs: 0 };
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that has gone away is no trouble of the server's.
+                let _ = serve(stream, &shared);
+            }
+        });
+        Fake { address, state }
+    }
+
+    pub fn pongs(&self) -> u64 {
+        lock(&self.state).pongs
+    }
+}
+
+fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Request line and header fields, read without taking a byte behind them.
+fn head(reader: &mut impl BufRead) -> io::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match line.trim_end() {
+            "" => return Ok(lines),
+            line => lines.push(line.to_owned()),
+        }
+    }
+}
+
+fn field<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
+    head.iter()
+        .find_map(|line| line.split_once(": ").filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let first = head(&mut reader)?;
+    let path = first[0].split(' ').nth(1).unwrap_or_default().to_owned();
+    let fault = lock(state).fault;
+    if let Some(rest) = path.strip_prefix("/websocket/") {
+        let Some((channel, "auth_token=listener")) = rest.split_once('?') else {
+            return stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+        };
+        match fault {
+            Fault::Refuses => return stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
+            Fault::Silent => {
+                lock(state).silent.push(stream);
+                return Ok(());
+            }
+            _ => switch(&mut stream, &first)?,
+        }
+        let slice = if fault == Fault::Slices { 7 } else { usize::MAX };
+        let mut socket = WebSocket::from_raw_socket(Sliced { stream, slice }, Role::Server, None);
+        match fault {
+            Fault::Pings => {
+                socket.send(Message::Ping("are you there".into())).map_err(io::Error::other)?;
+                let pong = socket.read().map_err(io::Error::other)?;
+                lock(state).pongs += u64::from(pong == Message::Pong("are you there".into()));
+            }
+            Fault::Closes => {
+                socket.close(None).map_err(io::Error::other)?;
+                socket.get_ref().stream.shutdown(Shutdown::Write)?;
+            }
+            _ => {}
+        }
+        lock(state).subscribers.push(Subscriber { channel: channel.to_owned(), socket });
+        return Ok(());
+    }
+    assert_eq!(field(&first, "Authorization"), Some("Bearer backend"));
+    let state = Arc::clone(state);
+    std::thread::spawn(move || match path.as_str() {
+        "/publish" => publish_websocket(stream, &first, &state),
+        _ => publish_http(stream, reader, first, &state),
+    });
+    Ok(())
+}
+
+fn switch(stream: &mut TcpStream, head: &[String]) -> io::Result<()> {
+    let accept = tungstenite::handshake::derive_accept_key(field(head, "Sec-WebSocket-Key").unwrap_or_default().as_bytes());
+    write!(
+        stream,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    )
+}
+
+fn publish_http(
+    mut stream: TcpStream,
+    mut reader: BufReader<TcpStream>,
+    mut request: Vec<String>,
+    state: &Mutex<State>,
+) -> io::Result<()> {
+    loop {
+        let mut body = vec![0; field(&request, "Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+        reader.read_exact(&mut body)?;
+        let channel = request[0].split(' ').nth(1).and_then(|path| path.strip_prefix("/pub?id=")).expect("a channel");
+        if lock(state).fault == Fault::RefusesPublish {
+            stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")?;
+        } else {
+            deliver(state, channel, &String::from_utf8_lossy(&body));
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{}\r\n")?;
+        }
+        request = head(&mut reader)?;
+    }
+}
+
+fn publish_websocket(mut stream: TcpStream, request: &[String], state: &Mutex<State>) -> io::Result<()> {
+    switch(&mut stream, request)?;
+    let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
+    loop {
+        let text = socket.read().map_err(io::Error::other)?.into_text().map_err(io::Error::other)?;
+        let message: serde_json::Value = serde_json::from_str(&text).map_err(io::Error::other)?;
+        deliver(state, message["topic"].as_str().expect("a topic"), &message["data"].to_string());
+        let answer = if lock(state).fault == Fault::RefusesPublish { r#"{"error":"Busy"}"# } else { r#"{"seq":1}"# };
+        socket.send(Message::text(answer)).map_err(io::Error::other)?;
+    }
+}
+
+fn deliver(state: &Mutex<State>, channel: &str, text: &str) {
+    let mut state = lock(state);
+    if let Fault::Delays(time) = state.fault {
+        std::thread::sleep(time);
+    }
+    state.published += 1;
+    match (state.fault, state.published) {
+        (Fault::Swaps, 3) => state.held = Some((channel.to_owned(), text.to_owned())),
+        (Fault::Swaps, 4) => {
+            send(&mut state, channel, text);
+            if let Some((channel, text)) = state.held.take() {
+                send(&mut state, &channel, &text);
+            }
+        }
+        (Fault::Doubles, 3) => {
+            send(&mut state, channel, text);
+            state.published = 3_000;
+            send(&mut state, channel, text);
+        }
+        _ => send(&mut state, channel, text),
+    }
+}
+
+fn send(state: &mut State, channel: &str, text: &str) {
+    let frame = format!(r#"{{"id":{},"channel":"{channel}","message":{text},"tag":"1","time":"T= no marker"}}"#, state.published);
+    let (fault, published) = (state.fault, state.published);
+    for (at, subscriber) in state.subscribers.iter_mut().enumerate() {
+        let skipped = match (fault, published) {
+            (Fault::Loses, 3) => at == 0,
+            // The second time only the first subscriber gets it.
+            (Fault::Doubles, 3_000) => at > 0,
+            _ => false,
+        };
+        if subscriber.channel == channel && !skipped {
+            // A subscriber of an ended run is gone.
+            let _ = subscriber.socket.send(Message::text(frame.clone()));
+        }
+    }
+}

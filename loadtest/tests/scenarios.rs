@@ -1,0 +1,195 @@
+//! The binary against a server that behaves and one that does not: its figures and its verdicts.
+mod fake;
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use fake::{Fake, Fault};
+use serde_json::Value;
+
+struct Run {
+    code: Option<i32>,
+    json: Value,
+    table: String,
+}
+
+/// Runs the load client with the words of `line`; the short times keep a failing run short.
+fn loadtest(line: &str) -> Run {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let json = std::env::temp_dir().join(format!("loadtest-{}-{}.json", std::process::id(), RUNS.fetch_add(1, Relaxed)));
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(line.split_whitespace())
+        .args(["--settle", "50ms", "--stall", "1s", "--timeout", "30s", "--token", "listener", "--key", "backend", "--json"])
+        .arg(&json)
+        .output()
+        .expect("runs");
+    let text = std::fs::read_to_string(&json).unwrap_or_default();
+    // It may not be there after a usage error.
+    let _ = std::fs::remove_file(&json);
+    Run {
+        code: output.status.code(),
+        json: serde_json::from_str(&text).unwrap_or_default(),
+        table: String::from_utf8_lossy(&output.stdout).into_owned(),
+    }
+}
+
+fn against(fault: Fault, line: &str) -> Run {
+    let fake = Fake::start(fault);
+    loadtest(&format!("{line} --address {}", fake.address))
+}
+
+fn failures(run: &Run) -> String {
+    run.json["failures"].to_string()
+}
+
+#[test]
+fn a_closed_loop_counts_every_delivery_of_every_topic() {
+    let pid = std::process::id();
+    let run = against(
+        Fault::None,
+        &format!("fanout --connections 100 --topics 3 --messages 30 --window 4 --warmup 6 --server-pid {pid}"),
+    );
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!((&run.json["connected"], &run.json["failed"], &run.json["closed"]), (&100.into(), &0.into(), &0.into()));
+    // 10 messages each to topics of 34, 33 and 33 subscribers.
+    assert_eq!((&run.json["messages"], &run.json["deliveries"]), (&30.into(), &1000.into()));
+    assert_eq!((&run.json["missing"], &run.json["disorder"]), (&0.into(), &0.into()));
+    let latency = |name: &str| run.json["latency_ms"][name].as_f64().expect(name);
+    assert!(0.0 < latency("first_subscriber") && latency("first_subscriber") <= latency("last_subscriber"));
+    assert!(latency("p50") <= latency("p99") && latency("p99") <= latency("p999") && latency("p999") <= latency("max"));
+    assert!(run.json["server_cpu"]["microseconds"].as_f64().expect("measured") > 0.0);
+    assert!(run.json["client_cpu"]["microseconds"].as_f64().expect("measured") > 0.0);
+    assert!(run.json["memory"]["server_connected"].as_u64().expect("measured") > 0);
+    assert!(run.table.starts_with("| scenario |") && run.table.contains("| fanout topics 3 window 4 | 100 |"), "{}", run.table);
+    assert!(!run.json.to_string().contains("backend"), "the key is in no report");
+}
+
+#[test]
+fn the_publish_websocket_and_several_threads_carry_an_open_loop() {
+    let line = "fanout --connections 50 --messages 40 --rate 2000 --publish-to publish --threads 3 --sources 4 --bytes 2000";
+    let run = against(Fault::None, line);
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!(run.json["deliveries"], 2000);
+}
+
+#[test]
+fn frames_in_slices_are_put_together_again() {
+    let run = against(Fault::Slices, "fanout --connections 20 --messages 20 --window 8 --bytes 300");
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!(run.json["deliveries"], 400);
+}
+
+#[test]
+fn one_lost_delivery_fails_the_run_in_both_loops() {
+    for pace in ["--window 1", "--window 8", "--rate 1000"] {
+        let run = against(Fault::Loses, &format!("fanout --connections 20 --messages 20 --warmup 0 {pace}"));
+        assert_eq!(run.code, Some(1), "{pace}: {}", run.table);
+        assert_eq!((&run.json["missing"], &run.json["disorder"]), (&1.into(), &0.into()), "{pace}");
+    }
+}
+
+#[test]
+fn a_loss_during_warm_up_counts_too() {
+    let run = against(Fault::Loses, "fanout --connections 20 --messages 5 --warmup 5");
+    assert_eq!((run.code, &run.json["missing"]), (Some(1), &1.into()));
+}
+
+#[test]
+fn a_doubled_and_a_swapped_message_are_disorder() {
+    let doubled = against(Fault::Doubles, "fanout --connections 10 --messages 10 --warmup 0");
+    assert_eq!((doubled.code, &doubled.json["disorder"]), (Some(1), &1.into()), "{}", doubled.table);
+    let swapped = against(Fault::Swaps, "fanout --connections 10 --messages 10 --warmup 0 --window 2");
+    assert_eq!((swapped.code, &swapped.json["disorder"]), (Some(1), &10.into()), "{}", swapped.table);
+}
+
+#[test]
+fn latency_counts_from_the_intended_time() {
+    // 100 messages a second into a server that takes 30 ms for each: the 20th waits for those before it.
+    let delay = Fault::Delays(Duration::from_millis(30));
+    let open = against(delay, "fanout --connections 2 --messages 20 --warmup 0 --rate 100");
+    assert_eq!(open.code, Some(0), "{}", open.table);
+    assert!(open.json["latency_ms"]["max"].as_f64().expect("measured") >= 20.0 * 30.0 - 19.0 * 10.0);
+    let closed = against(delay, "fanout --connections 2 --messages 5 --warmup 0");
+    assert!(closed.json["latency_ms"]["p50"].as_f64().expect("measured") >= 30.0);
+}
+
+#[test]
+fn idle_answers_pings_and_fails_on_a_close() {
+    let fake = Fake::start(Fault::Pings);
+    let pid = std::process::id();
+    let run = loadtest(&format!("idle --connections 30 --hold 100ms --server-pid {pid} --address {}", fake.address));
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!((fake.pongs(), &run.json["pings"]), (30, &30.into()));
+    assert!(run.json["idle_cpu"]["server_ns_per_connection_and_second"].is_f64());
+    let closed = against(Fault::Closes, "idle --connections 5 --hold 100ms");
+    assert_eq!((closed.code, &closed.json["closed"]), (Some(1), &5.into()), "{}", closed.table);
+}
+
+#[test]
+fn connections_that_are_refused_fail_the_run() {
+    let refused = against(Fault::Refuses, "fanout --connections 5");
+    assert_eq!((refused.code, &refused.json["failed"]), (Some(1), &5.into()), "{}", refused.table);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("bound");
+    let nobody = loadtest(&format!("idle --connections 5 --hold 1s --address {nobody}"));
+    assert_eq!((nobody.code, &nobody.json["failed"]), (Some(1), &5.into()), "{}", nobody.table);
+}
+
+#[test]
+fn a_refused_publisher_fails_the_run() {
+    for form in ["pub", "publish"] {
+        let run = against(Fault::RefusesPublish, &format!("fanout --connections 2 --publish-to {form}"));
+        assert_eq!(run.code, Some(1), "{form}: {}", run.table);
+        assert!(failures(&run).contains("refused"), "{form}: {}", run.table);
+    }
+}
+
+#[test]
+fn a_silent_server_does_not_hold_the_client_beyond_its_time() {
+    let fake = Fake::start(Fault::Silent);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["idle", "--connections", "3", "--hold", "100ms", "--settle", "10ms", "--timeout", "300ms", "--token", "listener"])
+        .args(["--address", &fake.address.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let started = Instant::now();
+    let mut table = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut table).expect("text");
+    assert_eq!(child.wait().expect("ends").code(), Some(1), "{table}");
+    assert!(started.elapsed() < Duration::from_secs(8), "the force of last resort was not needed");
+    assert!(table.contains("3 connections never came to stand"), "{table}");
+}
+
+#[test]
+fn limit_measures_the_bare_send_loop() {
+    let run = loadtest("limit --connections 200 --messages 20 --threads 2");
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!((&run.json["deliveries"], &run.json["missing"], &run.json["disorder"]), (&4000.into(), &0.into(), &0.into()));
+    assert!(run.json["server_cpu"]["microseconds"].as_f64().expect("measured") > 0.0);
+}
+
+#[test]
+fn the_ratio_to_limit_is_measured_in_pairs_and_can_fail_the_run() {
+    let fake = Fake::start(Fault::None);
+    let pid = std::process::id();
+    let line =
+        format!("fanout --connections 50 --messages 20 --limit-ratio --pairs 3 --server-pid {pid} --address {}", fake.address);
+    let run = loadtest(&format!("{line} --max-ratio 100000"));
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!((&run.json["connected"], &run.json["deliveries"]), (&50.into(), &3000.into()));
+    let ratios = &run.json["limit"]["ratios"];
+    assert_eq!(ratios.as_array().map(Vec::len), Some(3));
+    assert!(run.json["limit"]["median"].as_f64().expect("measured") > 0.0);
+    let run = loadtest(&format!("{line} --max-ratio 0.0001"));
+    assert_eq!(run.code, Some(1));
+    assert!(failures(&run).contains("ratio to limit"), "{}", run.table);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for line in ["", "dance", "fanout --window 0", "fanout --window 2 --rate 5", "fanout --bytes 10", "fanout --limit-ratio"] {
+        assert_eq!(loadtest(line).code, Some(2), "{line:?}");
+    }
+}
