@@ -72,8 +72,10 @@ token = "public-token-012345678901"
 topics = ["public*"]
 "#;
 
-pub const LISTEN: &str =
-    "[server]\nlisten = \"127.0.0.1:0\"\nreactors = 4\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[push_stream]\nenabled = true\n";
+/// What the configurations of all tests begin with.
+///
+/// No private tables of descriptors: a copy of this process's table would keep the sockets of other tests' clients open.
+pub const LISTEN: &str = "[server]\nlisten = \"127.0.0.1:0\"\nreactors = 4\nprivate_fd_tables = false\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[push_stream]\nenabled = true\n";
 
 /// Reads a configuration that must be right.
 pub fn config(text: &str) -> Config {
@@ -89,6 +91,7 @@ pub fn dev(push_stream: &str) -> Config {
     let mut dev = Config::dev();
     dev.server.listen = wanted.server.listen;
     dev.server.reactors = wanted.server.reactors;
+    dev.server.private_fd_tables = wanted.server.private_fd_tables;
     dev.push_stream = wanted.push_stream;
     dev
 }
