@@ -210,3 +210,81 @@ fn what_was_typed_counts_more_than_the_file() {
     let config = config.overridden(&Overrides { reactors: Some(5), log_level: Some(LogLevel::Error), ..Overrides::default() });
     assert_eq!((config.server.listen[0].port(), config.server.reactors, config.log.level), (2, 5, LogLevel::Error));
 }
+
+const PAGE: &str = include_str!("../../docs/CONFIGURATION.md");
+
+/// A table of the page: heading without brackets, whether it is a list, and rows of key and default.
+struct Documented {
+    name: String,
+    list: bool,
+    rows: Vec<(String, String)>,
+}
+
+fn documented() -> Vec<Documented> {
+    let mut tables = Vec::new();
+    for chapter in PAGE.split("\n## ").skip(1) {
+        let heading = chapter.lines().next().unwrap().trim_matches('`');
+        let Some(name) = heading.strip_prefix('[').and_then(|name| name.strip_suffix(']')) else { continue };
+        let list = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let rows = chapter.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.trim_end_matches('`').to_owned(), cells.next()?.to_owned()))
+        });
+        tables.push(Documented { name: list.unwrap_or(name).to_owned(), list: list.is_some(), rows: rows.collect() });
+    }
+    tables
+}
+
+/// The keys that the program knows in a table, as an unknown key is told.
+fn known(table: &str) -> Vec<String> {
+    let told = error(&format!("{table}\nzzzzzzzzzzzzzzzzzzzz = 1"));
+    let list = told.split_once("unknown key; known are ").unwrap_or_else(|| panic!("{told}")).1;
+    list.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_has_every_table_and_key_and_no_other() {
+    let documented = documented();
+    let mut tables: Vec<&str> = documented.iter().map(|table| table.name.split('.').next().unwrap()).collect();
+    tables.dedup();
+    let mut known_tables = known("");
+    known_tables.sort_unstable();
+    tables.sort_unstable();
+    assert_eq!(tables, known_tables);
+    for Documented { name, list, rows } in &documented {
+        let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, known(&if *list { format!("[[{name}]]") } else { format!("[{name}]") }), "{name}");
+    }
+}
+
+#[test]
+fn the_defaults_of_the_page_are_those_of_the_program() {
+    let mut compared = 0;
+    for Documented { name, rows, .. } in documented().iter().filter(|table| !table.list) {
+        for (key, default) in rows {
+            let default =
+                default.strip_prefix('`').and_then(|text| text.strip_suffix('`')).unwrap_or_else(|| panic!("{name}.{key}"));
+            let config = read(&format!("[{name}]\n{key} = {default}")).unwrap();
+            assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()), "{name}.{key}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 22, "{compared} keys");
+}
+
+#[test]
+fn the_page_has_every_variable() {
+    use clap::CommandFactory as _;
+    let command = crate::cli::CommandLine::command();
+    let mut variables: Vec<&str> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .collect();
+    let mut documented: Vec<&str> = PAGE.split('`').filter(|word| word.starts_with("FANWIRE_")).collect();
+    for list in [&mut variables, &mut documented] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    assert_eq!(documented, variables);
+}
