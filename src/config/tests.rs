@@ -72,7 +72,7 @@ fn wrong_values_are_told_with_what_was_expected() {
     assert_eq!(
         error(text),
         "fanwire.toml:1: limits.unopened_percent: expected a percentage from 1 to 100\n\
-         fanwire.toml:2: publish: invalid type: integer `5`, expected a table\n\
+         fanwire.toml:2: publish: expected a table, found integer\n\
          fanwire.toml:4: server.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them\n\
          fanwire.toml:5: server.reactors: invalid value: integer `-1`, expected a whole number, not negative and not too large\n\
          fanwire.toml:6: server.private_fd_tables: invalid type: string \"yes\", expected a boolean\n\
@@ -80,6 +80,21 @@ fn wrong_values_are_told_with_what_was_expected() {
          fanwire.toml:9: admin.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them"
     );
     assert_eq!(error("[server]\n\nlisten = []"), "fanwire.toml:3: server.listen: expected at least one address");
+    assert_eq!(
+        error("[limits]\nhead_time = \"0s\"\nhead_bytes = 1023"),
+        "fanwire.toml:2: limits.head_time: expected more than 0s\nfanwire.toml:3: limits.head_bytes: expected 1KiB or more"
+    );
+    assert_eq!(error("[[server]]\nreactors = 1"), "fanwire.toml:1: server: expected a table, found array");
+    assert_eq!(
+        error("access.keys = [[\"a\"], 1]\nserver = [\"127.0.0.1:1\", 1, true, \"1s\"]"),
+        "fanwire.toml:1: access.keys[0]: expected a table, found array\n\
+         fanwire.toml:1: access.keys[1]: expected a table, found integer\n\
+         fanwire.toml:2: server: expected a table, found array"
+    );
+    assert_eq!(
+        error("[server.listen]\nport = 1"),
+        "fanwire.toml:1: server.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them"
+    );
     assert_eq!(
         error("[publish]\npath = \"publish\""),
         "fanwire.toml:2: publish.path: expected a path like \"/publish\": visible ASCII without ?, # and %"
