@@ -303,3 +303,42 @@ fn the_page_has_every_variable() {
     }
     assert_eq!(documented, variables);
 }
+
+#[test]
+fn any_text_gives_a_configuration_or_problems_with_their_lines() {
+    let sample = format!(
+        "[server]\nlisten = [\"127.0.0.1:1\"]\nreactors = 3\n[limits]\nhead_bytes = \"64KiB\"\n[publish]\npath = \"/in\"\n\
+         [[access.keys]]\nname = \"b\"\nkey = \"{SECRET}\"\nmay = [\"publish\"]\ntopics = [\"a*\"]\n\
+         [[access.tokens]]\nname = \"é\"\nsha256 = \"{}\"\ntopics = [\"*\"]\nexpires = \"2027-01-01T00:00:00Z\"\n",
+        "0f".repeat(32)
+    );
+    let pieces = ["[", "]", "\"", "=", ".", "\n", " ", "{", "}", ",", "0", "-", "é", "'", "#", "server", "keys", "\u{7f}", "1e9"];
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound as u64) as usize
+    };
+    let (mut taken, mut told) = (0, 0);
+    for round in 0..3_000 {
+        let mut text: Vec<char> = sample.chars().collect();
+        for _ in 0..round % 4 {
+            let at = below(text.len());
+            let until = (at + below(4)).min(text.len());
+            text.splice(at..until, pieces[below(pieces.len())].chars());
+        }
+        let text: String = text.into_iter().collect();
+        match Config::from_toml(&text, "fanwire.toml", Path::new("tests/nowhere")) {
+            Ok(_) => taken += 1,
+            Err(error) => {
+                let lines = text.split('\n').count();
+                assert!(!error.problems.is_empty(), "{text}");
+                assert!(error.problems.iter().all(|problem| (1..=lines).contains(&problem.line)), "{error}\n{text}");
+                assert!(!error.to_string().contains(SECRET), "{error}\n{text}");
+                told += 1;
+            }
+        }
+    }
+    assert!(taken > 300 && told > 300, "{taken} taken, {told} told");
+}
