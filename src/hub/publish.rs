@@ -8,7 +8,7 @@ use crate::hub::request::{Origin, ToReactor};
 use crate::hub::topic::Topic;
 use crate::hub::{Aging, Hub, Waiting};
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What becomes of one entry.
 enum Judged {
-    New,
+    /// To be published, to this topic if it exists already.
+    New(Option<TopicId>),
     /// Its key was used lately.
     Known(Stamp),
     /// Its key is that of an earlier entry of the same list.
@@ -53,8 +54,9 @@ impl Hub {
                 }
                 first.insert((&entry.topic, key), index);
             }
-            judged.push(Judged::New);
-            match self.topics.find(&entry.topic).and_then(|id| self.topics.get(id)) {
+            let topic = self.topics.find(&entry.topic);
+            judged.push(Judged::New(topic));
+            match topic.and_then(|id| self.topics.get(id)) {
                 Some(topic) if topic.interested().any(|reactor| self.is_overfull(reactor)) => return Err(Refusal::Busy),
                 Some(_) => {}
                 None => absent.push(&entry.topic),
@@ -78,9 +80,9 @@ impl Hub {
     }
 
     fn order(&mut self, origin: Origin, entries: Vec<Entry>, judged: &[Judged], question: Option<Question>) {
-        let is_new = |(_, judged): &(&Entry, &Judged)| matches!(judged, Judged::New);
+        let is_absent = |(_, judged): &(&Entry, &Judged)| matches!(judged, Judged::New(None));
         // The events of new topics come first, so that the messages stay consecutive.
-        for (entry, _) in entries.iter().zip(judged).filter(is_new) {
+        for (entry, _) in entries.iter().zip(judged).filter(is_absent) {
             if self.topics.find(&entry.topic).is_none() {
                 self.create(entry.topic.clone());
                 self.tell(Happening::Created, &entry.topic);
@@ -90,8 +92,8 @@ impl Hub {
         let mut changes = SmallVec::with_capacity(entries.len());
         for (entry, judged) in entries.into_iter().zip(judged) {
             let (stamp, duplicate) = match *judged {
-                Judged::New => {
-                    let topic = self.topics.find(&entry.topic).expect("it was created just now if it was missing");
+                Judged::New(known) => {
+                    let topic = known.or_else(|| self.topics.find(&entry.topic)).expect("what was absent was created just now");
                     let (stamp, change) = self.stamp(topic, entry.payload, entry.event, entry.store);
                     changes.push(change);
                     if let Some(key) = entry.key {
@@ -166,10 +168,12 @@ impl Hub {
     }
 
     pub(super) fn delete(&mut self, origin: Origin, mut names: Vec<TopicName>, payload: Arc<[u8]>) {
-        names.sort_unstable();
-        names.dedup();
+        let mut seen = HashSet::new();
         let mut changes = SmallVec::new();
         names.retain(|name| {
+            if !seen.insert(name.clone()) {
+                return false;
+            }
             let Some(topic) = self.topics.find(name) else { return false };
             let mut message = Message::new(self.sequencer.mark(self.now), name.clone(), -2, payload.clone());
             message.stored = false;
