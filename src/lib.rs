@@ -18,5 +18,7 @@ pub mod http;
 pub mod hub;
 pub mod message;
 pub mod metrics;
+#[cfg(any(test, fuzzing))]
+pub mod oracle;
 pub mod session;
 pub mod units;

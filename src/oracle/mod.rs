@@ -1,0 +1,3 @@
+//! What must hold whatever the bytes say: shared by unit tests and fuzz targets.
+
+pub mod hub;
