@@ -298,4 +298,29 @@ mod tests {
         assert!(!bench.gap(&["a"], after(first)));
         assert_eq!(bench.resume(&["a"], after(first)), [""; 0]);
     }
+
+    #[test]
+    fn beside_an_unknown_event_id_the_stamp_still_counts_and_the_gap_is_signalled() {
+        let (mut bench, stamps) = three_seconds();
+        let both = Cursor { event: event("nobody knows", None).event, ..after(stamps[3]) };
+        let joined = join(&mut bench, &["a"], both.clone());
+        assert_eq!((joined.start, joined.gap), (Some(stamps[3].position()), true));
+        assert_eq!(bench.resume(&["a", "b"], both), ["a:21", "b:22"]);
+    }
+
+    #[test]
+    fn many_messages_that_expire_at_once_are_not_shown_by_the_first_who_asks() {
+        let mut bench = Bench::new(settings());
+        for _ in 0..300 {
+            bench.publish("a", "1");
+        }
+        bench.pass(bench.hub.settings.window.age);
+        assert_eq!(bench.report("a").rows[0].stored, 0);
+        for _ in 0..300 {
+            bench.publish("b", "1");
+        }
+        bench.pass(bench.hub.settings.window.age);
+        let joined = bench.join(0, vec![topic("b", StartAt::Last(9))], Cursor::default()).unwrap();
+        assert_eq!(joined.topics[0].from, joined.head.seq);
+    }
 }

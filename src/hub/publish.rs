@@ -399,4 +399,29 @@ mod tests {
         bench.now.unix_micros -= 2_000_000;
         assert_eq!(bench.publish("a", "3").position(), (BEGIN + 3, 2));
     }
+
+    #[test]
+    fn an_unstored_message_without_room_is_delivered_and_lost_for_those_who_lag() {
+        let mut settings = settings();
+        settings.log_bytes_max = 2 * kept_bytes(b"1", None);
+        let mut bench = Bench::new(settings);
+        let joined = bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish_unstored("a", "1");
+        bench.publish("a", "2");
+        assert!(!bench.read(&joined, joined.head.seq).lost);
+        let third = bench.publish_unstored("a", "3");
+        assert_eq!(bench.delivered(0), ["a:1", "a:2", "a:3"]);
+        assert!(bench.read(&joined, joined.head.seq).lost);
+        assert!(!bench.read(&joined, third.seq).lost);
+    }
+
+    #[test]
+    fn event_fields_reach_the_listeners() {
+        let mut bench = Bench::new(settings());
+        bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        let fields = EventFields { id: Some(b"7"[..].into()), kind: Some(b"news"[..].into()) };
+        bench.publish_all(vec![Entry { event: Some(Box::new(fields)), ..entry("a", "1") }]).unwrap();
+        let Some(ToReactor::Deliver { message, .. }) = bench.inbox(0).pop() else { panic!("it was delivered") };
+        assert_eq!((message.event_id(), message.event_type()), (Some(&b"7"[..]), Some(&b"news"[..])));
+    }
 }
