@@ -44,6 +44,8 @@ pub trait Dialect: Send + Sync {
 /// What a dialect allows a request of one of its paths.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
+    /// Bytes of the request line.
+    pub line_bytes_max: usize,
     /// Bytes after the request line.
     pub field_bytes_max: usize,
     /// A larger body is refused as soon as that is known.

@@ -176,6 +176,12 @@ impl<T: Transport> Reactor<T> {
                 Step::Wait(0)
             }
             Ok(Scan::Line) => {
+                let line_bytes_max = self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
+                // Only now is it known whose limit counts.
+                if scan.line_bytes() > line_bytes_max {
+                    self.refuse_request(index, HeadError::LineTooLong);
+                    return Step::Took(input.len());
+                }
                 self.connections[index].http().expect("an HTTP connection").scan = scan;
                 Step::Took(0)
             }

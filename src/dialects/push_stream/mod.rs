@@ -420,7 +420,12 @@ impl Dialect for PushStream {
         let decoded: Cow<'_, [u8]> = percent_decode_str(path).into();
         self.route(&decoded)?;
         let options = &self.shared.options;
-        Some(HeadLimits { field_bytes_max: options.max_header_bytes as usize, body_bytes_max: options.max_body_bytes })
+        Some(HeadLimits {
+            line_bytes_max: options.max_request_line_bytes as usize,
+            field_bytes_max: options.max_header_bytes as usize,
+            body_bytes_max: options.max_body_bytes,
+            body_too_large: || Response::new(413),
+        })
     }
 }
 
