@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fanwire::oracle::utf8::utf8(bytes);
+    fanwire::oracle::utf8(bytes);
 });

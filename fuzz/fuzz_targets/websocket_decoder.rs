@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    fanwire::oracle::websocket_decoder::websocket_decoder(bytes);
+    fanwire::oracle::websocket_decoder(bytes);
 });

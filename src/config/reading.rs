@@ -53,8 +53,8 @@ impl<'i> Reader<'i> {
                 return None;
             }
         };
-        if config.server.listen.is_empty() {
-            self.problem_at(document.get_ref(), "server.listen", "expected at least one address");
+        for (key, problem) in too_small(&config) {
+            self.problem_at(document.get_ref(), key, problem);
         }
         if let Err((key, problem)) = config.push_stream.check() {
             self.problem_at(document.get_ref(), &format!("push_stream.{key}"), &problem);
@@ -71,29 +71,33 @@ impl<'i> Reader<'i> {
         }
     }
 
-    /// Reads a configuration that consists of this value alone; goes down into tables.
+    /// Reads a configuration that consists of this value alone; goes down into tables and lists of them.
     fn value(&mut self, path: &mut Vec<Step<'i>>, at: usize, value: &Spanned<DeValue<'i>>) {
-        let alone = match value.get_ref() {
-            DeValue::Table(_) => DeValue::Table(DeTable::new()),
-            DeValue::Array(array) if holds_tables(array) => DeValue::Array(DeArray::new()),
-            other => other.clone(),
-        };
-        if let Err(error) = read_alone(path, Spanned::new(value.span(), alone))
-            && !error.message().starts_with("missing field")
-        {
-            self.problem(at, name(path), reworded(error.message()));
-            return;
-        }
+        // serde takes an array for a struct, field by field: a table is asked for where one is taken.
+        let takes_table = takes(path, empty_table());
         match value.get_ref() {
-            DeValue::Table(table) => self.table(path, table),
-            DeValue::Array(array) if holds_tables(array) => {
-                for (index, element) in array.iter().enumerate() {
-                    path.push(Step::Element(index));
-                    self.value(path, element.span().start, element);
-                    path.pop();
+            DeValue::Table(table) if takes_table => return self.table(path, table),
+            DeValue::Table(_) => {}
+            other if takes_table => {
+                return self.problem(at, name(path), format!("expected a table, found {}", other.type_str()));
+            }
+            DeValue::Array(array) => {
+                path.push(Step::Element(0));
+                let of_tables = takes(path, empty_table());
+                path.pop();
+                if of_tables {
+                    for (index, element) in array.iter().enumerate() {
+                        path.push(Step::Element(index));
+                        self.value(path, element.span().start, element);
+                        path.pop();
+                    }
+                    return;
                 }
             }
-            _ => {}
+            DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+        }
+        if let Err(error) = read_alone(path, value.clone()) {
+            self.problem(at, name(path), reworded(error.message()));
         }
     }
 
@@ -109,8 +113,33 @@ impl<'i> Reader<'i> {
     }
 }
 
-fn holds_tables(array: &DeArray<'_>) -> bool {
-    array.iter().any(|element| element.get_ref().is_table())
+/// Values with which the server could serve nobody.
+fn too_small(config: &Config) -> impl Iterator<Item = (&'static str, &'static str)> {
+    const TIME: &str = "expected more than 0s";
+    const HEAD: &str = "expected 1KiB or more";
+    let limits = &config.limits;
+    [
+        ("server.listen", config.server.listen.is_empty(), "expected at least one address"),
+        ("limits.head_time", limits.head_time.is_zero(), TIME),
+        ("limits.keep_alive_idle", limits.keep_alive_idle.is_zero(), TIME),
+        ("limits.body_stall", limits.body_stall.is_zero(), TIME),
+        ("limits.request_line_bytes", limits.request_line_bytes < 1024, HEAD),
+        ("limits.head_bytes", limits.head_bytes < 1024, HEAD),
+    ]
+    .into_iter()
+    .filter_map(|(key, wrong, problem)| wrong.then_some((key, problem)))
+}
+
+fn empty_table<'i>() -> Spanned<DeValue<'i>> {
+    Spanned::new(0..0, DeValue::Table(DeTable::new()))
+}
+
+/// Whether a configuration may have such a value there; keys that it lacks are told later.
+fn takes(path: &[Step<'_>], value: Spanned<DeValue<'_>>) -> bool {
+    match read_alone(path, value) {
+        Ok(_) => true,
+        Err(error) => error.message().starts_with("missing field"),
+    }
 }
 
 fn read_alone(path: &[Step<'_>], value: Spanned<DeValue<'_>>) -> Result<Config, Error> {

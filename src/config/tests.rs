@@ -72,7 +72,7 @@ fn wrong_values_are_told_with_what_was_expected() {
     assert_eq!(
         error(text),
         "fanwire.toml:1: limits.unopened_percent: expected a percentage from 1 to 100\n\
-         fanwire.toml:2: publish: invalid type: integer `5`, expected a table\n\
+         fanwire.toml:2: publish: expected a table, found integer\n\
          fanwire.toml:4: server.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them\n\
          fanwire.toml:5: server.reactors: invalid value: integer `-1`, expected a whole number, not negative and not too large\n\
          fanwire.toml:6: server.private_fd_tables: invalid type: string \"yes\", expected a boolean\n\
@@ -80,6 +80,21 @@ fn wrong_values_are_told_with_what_was_expected() {
          fanwire.toml:9: admin.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them"
     );
     assert_eq!(error("[server]\n\nlisten = []"), "fanwire.toml:3: server.listen: expected at least one address");
+    assert_eq!(
+        error("[limits]\nhead_time = \"0s\"\nhead_bytes = 1023"),
+        "fanwire.toml:2: limits.head_time: expected more than 0s\nfanwire.toml:3: limits.head_bytes: expected 1KiB or more"
+    );
+    assert_eq!(error("[[server]]\nreactors = 1"), "fanwire.toml:1: server: expected a table, found array");
+    assert_eq!(
+        error("access.keys = [[\"a\"], 1]\nserver = [\"127.0.0.1:1\", 1, true, \"1s\"]"),
+        "fanwire.toml:1: access.keys[0]: expected a table, found array\n\
+         fanwire.toml:1: access.keys[1]: expected a table, found integer\n\
+         fanwire.toml:2: server: expected a table, found array"
+    );
+    assert_eq!(
+        error("[server.listen]\nport = 1"),
+        "fanwire.toml:1: server.listen: expected an address with port like \"127.0.0.1:8080\", or a list of them"
+    );
     assert_eq!(
         error("[publish]\npath = \"publish\""),
         "fanwire.toml:2: publish.path: expected a path like \"/publish\": visible ASCII without ?, # and %"
@@ -209,4 +224,121 @@ fn what_was_typed_counts_more_than_the_file() {
     assert_eq!((config.log.level, config.log.format), (LogLevel::Warn, LogFormat::Text));
     let config = config.overridden(&Overrides { reactors: Some(5), log_level: Some(LogLevel::Error), ..Overrides::default() });
     assert_eq!((config.server.listen[0].port(), config.server.reactors, config.log.level), (2, 5, LogLevel::Error));
+}
+
+const PAGE: &str = include_str!("../../docs/CONFIGURATION.md");
+
+/// A table of the page: heading without brackets, whether it is a list, and rows of key and default.
+struct Documented {
+    name: String,
+    list: bool,
+    rows: Vec<(String, String)>,
+}
+
+fn documented() -> Vec<Documented> {
+    let mut tables = Vec::new();
+    for chapter in PAGE.split("\n## ").skip(1) {
+        let heading = chapter.lines().next().unwrap().trim_matches('`');
+        let Some(name) = heading.strip_prefix('[').and_then(|name| name.strip_suffix(']')) else { continue };
+        let list = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+        let rows = chapter.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.trim_end_matches('`').to_owned(), cells.next()?.to_owned()))
+        });
+        tables.push(Documented { name: list.unwrap_or(name).to_owned(), list: list.is_some(), rows: rows.collect() });
+    }
+    tables
+}
+
+/// The keys that the program knows in a table, as an unknown key is told.
+fn known(table: &str) -> Vec<String> {
+    let told = error(&format!("{table}\nzzzzzzzzzzzzzzzzzzzz = 1"));
+    let list = told.split_once("unknown key; known are ").unwrap_or_else(|| panic!("{told}")).1;
+    list.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn the_page_has_every_table_and_key_and_no_other() {
+    let documented = documented();
+    let mut tables: Vec<&str> = documented.iter().map(|table| table.name.split('.').next().unwrap()).collect();
+    tables.dedup();
+    let mut known_tables = known("");
+    known_tables.sort_unstable();
+    tables.sort_unstable();
+    assert_eq!(tables, known_tables);
+    for Documented { name, list, rows } in &documented {
+        let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, known(&if *list { format!("[[{name}]]") } else { format!("[{name}]") }), "{name}");
+    }
+}
+
+#[test]
+fn the_defaults_of_the_page_are_those_of_the_program() {
+    let mut compared = 0;
+    for Documented { name, rows, .. } in documented().iter().filter(|table| !table.list) {
+        for (key, default) in rows {
+            let default =
+                default.strip_prefix('`').and_then(|text| text.strip_suffix('`')).unwrap_or_else(|| panic!("{name}.{key}"));
+            let config = read(&format!("[{name}]\n{key} = {default}")).unwrap();
+            assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()), "{name}.{key}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 22, "{compared} keys");
+}
+
+#[test]
+fn the_page_has_every_variable() {
+    use clap::CommandFactory as _;
+    let command = crate::cli::CommandLine::command();
+    let mut variables: Vec<&str> = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .collect();
+    let mut documented: Vec<&str> = PAGE.split('`').filter(|word| word.starts_with("FANWIRE_")).collect();
+    for list in [&mut variables, &mut documented] {
+        list.sort_unstable();
+        list.dedup();
+    }
+    assert_eq!(documented, variables);
+}
+
+#[test]
+fn any_text_gives_a_configuration_or_problems_with_their_lines() {
+    let sample = format!(
+        "[server]\nlisten = [\"127.0.0.1:1\"]\nreactors = 3\n[limits]\nhead_bytes = \"64KiB\"\n[publish]\npath = \"/in\"\n\
+         [[access.keys]]\nname = \"b\"\nkey = \"{SECRET}\"\nmay = [\"publish\"]\ntopics = [\"a*\"]\n\
+         [[access.tokens]]\nname = \"é\"\nsha256 = \"{}\"\ntopics = [\"*\"]\nexpires = \"2027-01-01T00:00:00Z\"\n",
+        "0f".repeat(32)
+    );
+    let pieces = ["[", "]", "\"", "=", ".", "\n", " ", "{", "}", ",", "0", "-", "é", "'", "#", "server", "keys", "\u{7f}", "1e9"];
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound as u64) as usize
+    };
+    let (mut taken, mut told) = (0, 0);
+    for round in 0..3_000 {
+        let mut text: Vec<char> = sample.chars().collect();
+        for _ in 0..round % 4 {
+            let at = below(text.len());
+            let until = (at + below(4)).min(text.len());
+            text.splice(at..until, pieces[below(pieces.len())].chars());
+        }
+        let text: String = text.into_iter().collect();
+        match Config::from_toml(&text, "fanwire.toml", Path::new("tests/nowhere")) {
+            Ok(_) => taken += 1,
+            Err(error) => {
+                let lines = text.split('\n').count();
+                assert!(!error.problems.is_empty(), "{text}");
+                assert!(error.problems.iter().all(|problem| (1..=lines).contains(&problem.line)), "{error}\n{text}");
+                assert!(!error.to_string().contains(SECRET), "{error}\n{text}");
+                told += 1;
+            }
+        }
+    }
+    assert!(taken > 300 && told > 300, "{taken} taken, {told} told");
 }
