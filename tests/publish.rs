@@ -396,8 +396,10 @@ fn pb_09_unanswered_messages_stop_the_reading_and_nothing_is_lost() {
         last = answer["seq"].as_u64().unwrap();
     }
     writer.join().unwrap();
-    let total: u64 = (0..10).map(|n| server.row(&topic(n)).map_or(0, |row| row.0)).sum();
-    assert!(total == sent as u64 || total == 0, "{total} of {sent}");
+    let rows = server.statistics("ttt*").json();
+    let rows = rows["infos"].as_array().unwrap();
+    let total: u64 = rows.iter().map(|row| row["published_messages"].as_u64().unwrap()).sum();
+    assert_eq!((rows.len(), total), (10, sent as u64));
     server.expect_silence(&mut socket);
 }
 
@@ -522,8 +524,9 @@ fn pb_14_keys_appear_nowhere() {
     }
     server.reload(config(&format!("{LISTEN}{ACCESS}"))).unwrap();
     drop(server);
+    tracing::info!("a canary");
     let logged = log::text();
-    assert!(!logged.is_empty(), "something was logged at all");
+    assert!(logged.contains("a canary"), "what is logged is captured");
     for secret in secrets {
         for answer in &answers {
             let body = String::from_utf8_lossy(&answer.body);

@@ -586,7 +586,7 @@ fn pt_27_pt_28_pt_29_deletion() {
 fn pt_31_pt_32_a_long_text_and_a_ping() {
     let server = recorded("16:17:54");
     let mut client = server.subscribe(1, Mode::WebSocket, "big", "").client;
-    server.publish("big", &format!("\"{}\"", "y".repeat(69_998)));
+    server.publish("big", &format!("\"{}\"", "y".repeat(70_000)));
     let frame = client.frame();
     let length = 70_000 + 87;
     assert_eq!(frame.head, [0x81, 0x7f, 0, 0, 0, 0, 0, 1, 0x11, 0xc7]);

@@ -185,7 +185,9 @@ fn ps_46_secrets_appear_nowhere() {
     assert!(answers.iter().any(|answer| answer.status == 200 && String::from_utf8_lossy(&answer.body).contains("subscribers")));
     server.reload(config(&format!("{LISTEN}{ACCESS}"))).unwrap();
     drop(server);
+    tracing::info!("a canary");
     let logged = log::text();
+    assert!(logged.contains("a canary"), "what is logged is captured");
     for secret in [TOKEN, PUBLIC_TOKEN, KEY, wrong] {
         // Digests give nothing away, the text would.
         for answer in &answers {

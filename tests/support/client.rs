@@ -82,6 +82,11 @@ impl Client {
         self.stream.try_clone().expect("a descriptor")
     }
 
+    /// The end will be a reset, not an orderly close.
+    pub fn reset_on_drop(&self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("a socket option");
+    }
+
     /// Ends our direction only.
     pub fn finish_sending(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("still connected");
