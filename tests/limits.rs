@@ -543,8 +543,8 @@ fn connections_beyond_the_bound_get_503_and_old_ones_go_on() {
 
 #[test]
 fn beyond_the_connections_without_a_head_the_oldest_is_closed() {
-    // 40 connections are 10 of each reactor, and of those a quarter may be without a head.
-    let server = Server::with_config(&format!("{LISTEN}{ACCESS}\n[limits]\nconnections_max = 40\nunopened_percent = 25\n"));
+    // 160 connections are 40 of each reactor, and of those two may be without a head.
+    let server = Server::with_config(&format!("{LISTEN}{ACCESS}\n[limits]\nconnections_max = 160\nunopened_percent = 5\n"));
     server.settle();
     let mut silent: Vec<Client> = (0..60).map(|_| Client::connect(server.address)).collect();
     server.wait_until("the oldest are closed", |_| silent.iter_mut().map(Client::has_ended).filter(|ended| !ended).count() <= 8);
