@@ -23,7 +23,7 @@ fn paths_are_found_and_others_are_not_ours() {
     assert_eq!(server.upgrade("/websocket/ws1/ws2?auth_token=XXX").opened, ["join ws1 ws2 shared"]);
     for target in ["/", "/longpoll", "/websocket", "/pub/", "/channels-stats/a", "/publish", "/other/a", "*"] {
         assert_eq!(server.answer("GET", target, &[]), "not ours", "{target}");
-        assert_eq!(server.dialect.head_limits(target), None, "{target}");
+        assert!(server.dialect.head_limits(target).is_none(), "{target}");
     }
     let limits = server.dialect.head_limits("/longpoll/a").unwrap();
     assert_eq!((limits.field_bytes_max, limits.body_bytes_max), (32_768, 1_048_576));
