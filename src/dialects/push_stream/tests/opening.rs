@@ -111,7 +111,7 @@ fn caches_are_told_off_except_on_options_of_subscribers() {
 
 #[test]
 fn a_list_of_origins_answers_each_its_own() {
-    let server = open_server(|options| options.allowed_origins = vec!["http://a.example".into(), "http://b.example".into()]);
+    let server = open_server(|options| options.allowed_origins = vec!["http://a.example".into(), "http://B.example:80".into()]);
     let options = |origin: &str| server.answer("OPTIONS", "/pub", &[("Origin", origin)]);
     let known = options("http://b.example");
     assert!(known.contains(
@@ -126,6 +126,10 @@ fn a_list_of_origins_answers_each_its_own() {
         server.request("GET", "/websocket/a", &fields).opened.join("")
     };
     assert_eq!(handshake("http://a.example"), "join a shared");
+    assert_eq!(handshake("HTTP://A.example:80"), "join a shared");
+    for stranger in ["https://a.example", "http://a.example:8080", "http://a.example:443", "null", ""] {
+        assert!(handshake(stranger).contains("Origin is not allowed."), "{stranger}");
+    }
     let refused = handshake("http://a.example.evil");
     assert!(refused.starts_with("HTTP/1.1 403 Forbidden") && refused.ends_with("Explain: Origin is not allowed."), "{refused}");
     assert_eq!(server.upgrade("/websocket/a").opened, ["join a shared"]);
