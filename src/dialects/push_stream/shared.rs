@@ -113,9 +113,7 @@ impl Shared {
 
     /// Adds the CORS fields, and those against caches.
     pub fn dressed(&self, response: Response, origin: Origin, side: Side) -> Response {
-        self.with_cors(response, origin, side)
-            .field("Expires", "Thu, 01 Jan 1970 00:00:01 GMT")
-            .field("Cache-Control", "no-cache, no-store, must-revalidate")
+        uncached(self.with_cors(response, origin, side))
     }
 
     pub fn with_cors(&self, mut response: Response, origin: Origin, side: Side) -> Response {
@@ -277,4 +275,9 @@ pub mod control_id {
     pub const PING: i64 = -1;
     pub const TIMED_OUT: i64 = -3;
     pub const GAP: i64 = -4;
+}
+
+/// The fields that keep caches out of every answer of this dialect (specification, section 6).
+pub fn uncached(response: Response) -> Response {
+    response.field("Expires", "Thu, 01 Jan 1970 00:00:01 GMT").field("Cache-Control", "no-cache, no-store, must-revalidate")
 }
