@@ -3,7 +3,7 @@
 mod support;
 
 use fanwire::metrics::Counter;
-use support::{ACCESS, Client, LISTEN, Mode, Response, Server, Subscriber, masked};
+use support::{ACCESS, Client, LISTEN, Mode, REACTORS, Response, Server, Subscriber, masked};
 
 struct Row {
     limit: &'static str,
@@ -546,10 +546,16 @@ fn beyond_the_connections_without_a_head_the_oldest_is_closed() {
     // 160 connections are 40 of each reactor, and of those two may be without a head.
     let server = Server::with_config(&format!("{LISTEN}{ACCESS}\n[limits]\nconnections_max = 160\nunopened_percent = 5\n"));
     server.settle();
+    let before = server.count(Counter::Accepted);
     let mut silent: Vec<Client> = (0..60).map(|_| Client::connect(server.address)).collect();
-    server.wait_until("the oldest are closed", |_| silent.iter_mut().map(Client::has_ended).filter(|ended| !ended).count() <= 8);
-    assert!(silent[..20].iter_mut().all(Client::has_ended), "the oldest of them");
-    // One who says what it wants is served.
-    let mut client = Client::connect(server.address);
-    assert_eq!(client.get(&format!("/shortpoll/a?auth_token={}", server.token)).status, 304);
+    server.wait_until("all are accepted", |server| server.count(Counter::Accepted) == before + 60);
+    server.settle();
+    let open: Vec<bool> = silent.iter_mut().map(|client| !client.has_ended()).collect();
+    assert_eq!(open.iter().filter(|open| **open).count(), 2 * REACTORS, "two of each reactor stay: {open:?}");
+    assert!(!open[..20].contains(&true), "the oldest are closed");
+    // Those who say what they want are served, and are never among the closed.
+    for round in 0..20 {
+        let mut client = Client::connect(server.address);
+        assert_eq!(client.get(&format!("/shortpoll/a?auth_token={}", server.token)).status, 304, "round {round}");
+    }
 }
