@@ -3,6 +3,7 @@
 //! [`Reactor::turn`] takes in readiness, the hub's replies and timers; [`Reactor::write`] is the only writing.
 
 mod acting;
+mod check;
 pub mod connection;
 mod connections;
 mod delivering;
