@@ -205,6 +205,7 @@ impl<T: Transport> Reactor<T> {
         let Some(upgrade) = slot.http().and_then(|http| http.upgrade.take()) else { return };
         slot.extra().http = None;
         slot.set(bits::WEBSOCKET, true);
+        slot.set(bits::GREETING, true);
         let mut bytes = Vec::with_capacity(256);
         upgrade.write(&mut bytes, self.now.unix_seconds(), Framing::Length, true);
         self.count(Counter::WebSocketOpened, 1);

@@ -40,6 +40,8 @@ pub mod bits {
     pub const UNOPENED: u16 = 1 << 11;
     /// A chunked or endless answer is under way.
     pub const STREAMING: u16 = 1 << 12;
+    /// The 101 is in the outbox: nothing may overtake it.
+    pub const GREETING: u16 = 1 << 13;
 }
 
 /// The part of a connection that exists even while it idles.

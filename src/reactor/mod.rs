@@ -425,6 +425,7 @@ impl<T: Transport> Reactor<T> {
     /// The outbox is empty: whatever waited for that goes on.
     fn drained(&mut self, index: u32) {
         let slot = &mut self.connections[index];
+        slot.set(bits::GREETING, false);
         if let Some(extra) = &mut slot.extra {
             extra.pongs = 0;
             if let Some(pong) = extra.newest_pong.take() {

@@ -414,7 +414,11 @@ impl<T: Transport> Reactor<T> {
             }
             extra.pongs += 1;
         }
-        slot.outbox.push_urgent(Run::new(frame), now);
+        if slot.is(bits::GREETING) {
+            slot.outbox.push(Run::new(frame), now);
+        } else {
+            slot.outbox.push_urgent(Run::new(frame), now);
+        }
         self.make_dirty(index, true);
     }
 }
