@@ -316,6 +316,7 @@ impl<T: Transport> Reactor<T> {
         extra.cut_at = Some(at);
         extra.http = None;
         extra.decoder = None;
+        extra.newest_pong = None;
         extra.spill = Vec::new();
         self.schedule(index);
         self.make_dirty(index, true);

@@ -429,7 +429,8 @@ impl<T: Transport> Reactor<T> {
         if let Some(extra) = &mut slot.extra {
             extra.pongs = 0;
             if let Some(pong) = extra.newest_pong.take() {
-                self.push(index, Run::new(pong), true);
+                slot.outbox.push_urgent(Run::new(pong), self.now.micros);
+                self.make_dirty(index, true);
                 return;
             }
         }
