@@ -15,6 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// In the place of a ticket: a publication that the hub never saw. No ticket is 0.
+const REFUSED_HERE: u64 = 0;
+
 impl<T: Transport> Reactor<T> {
     /// Lets the session act on an event, and carries out what it wishes.
     ///
@@ -51,7 +54,6 @@ impl<T: Transport> Reactor<T> {
         if self.actions.is_empty() {
             return;
         }
-        let mut refused = 0;
         let list: smallvec::SmallVec<[Action; 4]> = self.actions.drain().collect();
         for action in list {
             let slot = &self.connections[index];
@@ -68,7 +70,7 @@ impl<T: Transport> Reactor<T> {
                 Action::Hangup => self.hangup(index),
                 Action::Join { join, delivery } => self.join(index, join, delivery),
                 Action::Leave(ids) => self.leave(index, &ids),
-                Action::Publish { entries, question } => refused += usize::from(!self.publish(index, entries, question)),
+                Action::Publish { entries, question } => self.publish(index, entries, question),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
                 Action::Ask(question) => {
                     let origin = self.origin(index);
@@ -82,7 +84,16 @@ impl<T: Transport> Reactor<T> {
                 }
             }
         }
-        for _ in 0..refused {
+        self.tell_refused(index);
+    }
+
+    /// Answers publications that were refused here, once everything asked before them is answered: sessions tell their
+    /// answers apart by order alone.
+    pub(super) fn tell_refused(&mut self, index: u32) {
+        while let Some(extra) = &mut self.connections[index].extra
+            && extra.asked.front() == Some(&REFUSED_HERE)
+        {
+            extra.asked.pop_front();
             self.call(index, |session, actions| session.answered(Answer::Refused(Refusal::Busy), actions));
         }
     }
@@ -147,21 +158,20 @@ impl<T: Transport> Reactor<T> {
         topic
     }
 
-    /// False: a bound is reached, and the hub was not asked.
-    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) -> bool {
+    /// The hub is not asked when a bound is reached.
+    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) {
         let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
         // One publication is always let through, else one larger than the bound never would be.
         let full = self.unanswered.len() >= self.limits.unanswered_max
             || (!self.unanswered.is_empty() && self.unanswered_bytes + bytes > self.limits.unanswered_bytes_max);
         if full {
             self.count(Counter::RefusedBusy, 1);
-            return false;
+            return self.connections[index].extra().asked.push_back(REFUSED_HERE);
         }
         let origin = self.origin(index);
         self.unanswered.push_back((origin.ticket, bytes));
         self.unanswered_bytes += bytes;
         self.outgoing.push(ToHub::Publish { origin, entries, question });
-        true
     }
 
     fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {

@@ -79,6 +79,7 @@ impl<T: Transport> Reactor<T> {
                 let Some(place) = extra.asked.iter().position(|&asked| asked == ticket) else { return };
                 extra.asked.remove(place);
                 self.call(index, |session, actions| session.answered(*answer, actions));
+                self.tell_refused(index);
                 // The session may take input again.
                 self.make_ready(index);
             }
