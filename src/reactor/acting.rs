@@ -263,6 +263,7 @@ impl<T: Transport> Reactor<T> {
         if has_spill || self.connections[index].is(bits::READABLE) {
             self.make_ready(index);
         }
+        self.count_unfinished(index);
         self.schedule(index);
     }
 
@@ -328,6 +329,7 @@ impl<T: Transport> Reactor<T> {
         extra.decoder = None;
         extra.newest_pong = None;
         extra.spill = Vec::new();
+        self.count_unfinished(index);
         self.schedule(index);
         self.make_dirty(index, true);
     }

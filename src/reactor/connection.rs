@@ -103,11 +103,13 @@ pub struct Extra {
     pub pongs: u32,
     /// The one pong that stands for all pings beyond those.
     pub newest_pong: Option<Vec<u8>>,
+    /// What the reactor's sum of unfinished bytes holds of this connection.
+    pub unfinished: usize,
 }
 
 impl Extra {
     pub fn is_needless(&self) -> bool {
-        let Extra { http, spill, decoder, joining, lag, more, asked, cut_at, pongs: _, newest_pong } = self;
+        let Extra { http, spill, decoder, joining, lag, more, asked, cut_at, pongs: _, newest_pong, unfinished } = self;
         http.is_none()
             && spill.is_empty()
             && decoder.is_none()
@@ -117,6 +119,7 @@ impl Extra {
             && asked.is_empty()
             && cut_at.is_none()
             && newest_pong.is_none()
+            && *unfinished == 0
     }
 }
 

@@ -478,7 +478,7 @@ impl<T: Transport> Reactor<T> {
         while let Some(index) = self.dead.pop() {
             self.end_session(index);
             let slot = &self.connections[index];
-            self.unfinished_bytes -= unfinished(slot);
+            self.unfinished_bytes -= slot.extra.as_ref().map_or(0, |extra| extra.unfinished);
             if slot.is(bits::UNOPENED) {
                 self.unopened_count -= 1;
             }
@@ -491,6 +491,16 @@ impl<T: Transport> Reactor<T> {
             self.connections.remove(index);
         }
         self.feed_starved();
+    }
+
+    /// Brings the sum up to date after bytes of this connection were kept, understood or given up.
+    fn count_unfinished(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        let held = unfinished(slot);
+        if let Some(extra) = &mut slot.extra {
+            let counted = std::mem::replace(&mut extra.unfinished, held);
+            self.unfinished_bytes = self.unfinished_bytes + held - counted;
+        }
     }
 
     fn feed_starved(&mut self) {
