@@ -142,6 +142,13 @@ pub struct Lag {
     pub removed: Vec<(SubscriptionId, Delivery, Arc<Message>)>,
 }
 
+impl Lag {
+    /// Up to where a subscription has all stored messages.
+    pub fn position_of(&self, id: SubscriptionId) -> Seq {
+        self.starts.iter().find(|start| start.id == id).map_or(self.after, |start| start.from.max(self.after))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
     pub id: SubscriptionId,

@@ -25,6 +25,15 @@ pub(super) struct PendingRun {
     before: Seq,
 }
 
+/// What became of a live run for one connection.
+enum Offered {
+    Queued,
+    /// It does not fit: from here on the log is the queue.
+    FellBehind,
+    /// Behind already, or dead.
+    NotLive,
+}
+
 /// A listener that gets each message through its session.
 struct Single {
     connection: Token,
@@ -106,7 +115,7 @@ impl<T: Transport> Reactor<T> {
         let mut frames: SmallVec<[(EncodingId, Arc<Run>); 2]> = SmallVec::new();
         let mut singles: Vec<Single> = Vec::new();
         let mut deliveries = 0;
-        for listener in &listeners {
+        for (at, listener) in listeners.iter().enumerate() {
             match listener.delivery() {
                 Delivery::PerSubscriber => {
                     singles.push(Single { connection: self.connections.token(listener.connection), id: listener.id });
@@ -121,8 +130,10 @@ impl<T: Transport> Reactor<T> {
                             frame
                         }
                     };
-                    if self.offer(listener.connection, frame, run.before, prompt) {
-                        deliveries += run.messages.len() as u64;
+                    match self.offer(listener.connection, frame, run.before, prompt) {
+                        Offered::Queued => deliveries += run.messages.len() as u64,
+                        Offered::FellBehind => self.keep_offered(listener.connection, &listeners, at, &run),
+                        Offered::NotLive => {}
                     }
                 }
             }
@@ -160,11 +171,11 @@ impl<T: Transport> Reactor<T> {
         Run::new(bytes)
     }
 
-    /// Queues a live run; false: the connection is not live, or just stopped being so.
-    fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> bool {
+    /// Queues a live run.
+    fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> Offered {
         let slot = &mut self.connections[index];
         if !slot.is(bits::LIVE) {
-            return false;
+            return Offered::NotLive;
         }
         if !slot.outbox.is_empty() {
             let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
@@ -175,16 +186,16 @@ impl<T: Transport> Reactor<T> {
                 }
                 let slot = &mut self.connections[index];
                 if !slot.is(bits::LIVE) {
-                    return false;
+                    return Offered::NotLive;
                 }
                 if !slot.outbox.fits(run.bytes.len(), window) {
                     self.fall_behind(index, before);
-                    return false;
+                    return Offered::FellBehind;
                 }
             }
         }
         self.push(index, run, prompt);
-        true
+        Offered::Queued
     }
 
     /// From here on only the position is kept; the log is the queue.
@@ -193,6 +204,24 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, false);
         slot.extra().lag = Some(Box::new(Lag { after, reading: None, starts: Vec::new(), removed: Vec::new() }));
+    }
+
+    /// A connection that fell behind with this listener may have the run already for an earlier one of the same topic.
+    fn keep_offered(&mut self, index: u32, listeners: &[Listener], at: usize, run: &PendingRun) {
+        let (Some(local), Some(last)) = (self.subscribers.local(run.topic), run.messages.last()) else { return };
+        let last = last.stamp.seq;
+        let slot = &self.connections[index];
+        let earlier = |subscription: &Subscription| subscription.topic() == local && (subscription.at as usize) < at;
+        let offered: SmallVec<[SubscriptionId; 4]> = slot
+            .subscriptions()
+            .filter(earlier)
+            .map(|subscription| listeners[subscription.at as usize])
+            .filter(|listener| listener.delivery() != Delivery::PerSubscriber)
+            .map(|listener| listener.id)
+            .collect();
+        if let Some(lag) = self.connections[index].lag() {
+            lag.starts.extend(offered.into_iter().map(|id| Start { id, from: last, joined: last }));
+        }
     }
 
     fn listens(&self, index: u32, topic: TopicId, id: SubscriptionId) -> bool {
@@ -297,13 +326,14 @@ impl<T: Transport> Reactor<T> {
         if !slot.has_lag() || !slot.outbox.is_empty() || slot.session.is_none() || slot.is(bits::DEAD) {
             return;
         }
-        let subscriptions: SmallVec<[(SubscriptionId, TopicId); 4]> = slot
+        let mut subscriptions: SmallVec<[(TopicId, SubscriptionId); 4]> = slot
             .subscriptions()
             .map(|subscription| {
                 let topic = self.subscribers.topic(subscription.topic());
-                (topic.listeners[subscription.at as usize].id, topic.id)
+                (topic.id, topic.listeners[subscription.at as usize].id)
             })
             .collect();
+        subscriptions.sort_unstable();
         let ticket = self.ticket();
         let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
         let Some(lag) = self.connections[index].lag() else { return };
@@ -312,17 +342,20 @@ impl<T: Transport> Reactor<T> {
         }
         lag.reading = Some(ticket);
         let after = lag.after;
-        let topics = subscriptions
-            .into_iter()
-            .map(|(id, topic)| {
-                let start = lag.starts.iter().find(|start| start.id == id);
-                ReadTopic {
-                    topic,
-                    from: start.map_or(after, |start| start.from),
-                    joined: start.map_or(after, |start| start.joined),
+        let mut topics: Vec<ReadTopic> = Vec::with_capacity(subscriptions.len());
+        for (topic, id) in subscriptions {
+            let start = lag.starts.iter().find(|start| start.id == id);
+            let from = start.map_or(after, |start| start.from);
+            let joined = start.map_or(after, |start| start.joined);
+            match topics.last_mut() {
+                // A second subscription of the topic: the earliest start is read, once.
+                Some(read) if read.topic == topic => {
+                    read.from = read.from.min(from);
+                    read.joined = read.joined.min(joined);
                 }
-            })
-            .collect();
+                Some(_) | None => topics.push(ReadTopic { topic, from, joined }),
+            }
+        }
         self.outgoing.push(ToHub::Read { origin, after, topics });
     }
 
@@ -423,10 +456,8 @@ impl<T: Transport> Reactor<T> {
         for listener in &gone.listeners {
             let index = listener.connection;
             match self.connections[index].lag() {
-                Some(lag) if lag.after < last => {
-                    // What it had not read is gone with the topic.
-                    self.too_slow(index);
-                }
+                // What it had not read is gone with the topic.
+                Some(lag) if lag.position_of(listener.id) < last => self.too_slow(index),
                 Some(lag) => {
                     lag.starts.retain(|start| start.id != listener.id);
                     lag.removed.push((listener.id, listener.delivery(), message.clone()));
