@@ -297,6 +297,8 @@ impl<T: Transport> Reactor<T> {
                 slot.set(bits::LIVE, false);
                 let kept = others.iter().map(|&id| Start { id, from: head, joined: head });
                 let starts = kept.chain(new).collect();
+                self.count(Counter::Lagging, 1);
+                let slot = &mut self.connections[index];
                 slot.extra().lag = Some(Box::new(Lag { after: earliest, reading: None, starts, removed: Vec::new() }));
             }
             Some(lag) => {
@@ -373,11 +375,12 @@ impl<T: Transport> Reactor<T> {
             return self.too_slow(index);
         }
         lag.after = backlog.end;
-        let starts = std::mem::take(&mut lag.starts);
+        let starts = lag.starts.clone();
         let mut page: Vec<Arc<Message>> = Vec::new();
         let mut bytes = Vec::new();
         let mut shared = 0;
-        let mut singly = false;
+        // The session was called in between, and may have left some of these listeners.
+        let mut asked = false;
         let subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
         let listeners: SmallVec<[(u32, Listener); 4]> = subscriptions
             .iter()
@@ -385,7 +388,7 @@ impl<T: Transport> Reactor<T> {
                 (subscription.topic(), self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize])
             })
             .collect();
-        singly |= listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
+        let singly = listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
         for (topic, message) in &backlog.messages {
             let Some(local) = self.subscribers.local(*topic) else { continue };
             for (_, listener) in listeners.iter().filter(|(topic, _)| *topic == local) {
@@ -397,11 +400,27 @@ impl<T: Transport> Reactor<T> {
                 }
                 match listener.delivery() {
                     Delivery::Shared(encoding) => {
+                        if !page.is_empty() {
+                            // One order for both kinds: what the session has to send goes before this frame.
+                            self.call(index, |session, actions| session.page(&page, false, actions));
+                            page.clear();
+                            asked = true;
+                        }
+                        if asked && !self.listens(index, *topic, listener.id) {
+                            continue;
+                        }
                         let made = || self.count(Counter::Encodings, 1);
                         bytes.extend_from_slice(message.frame(encoding, self.registry.encoder(encoding), made));
                         shared += 1;
                     }
-                    Delivery::PerSubscriber => page.push(message.clone()),
+                    Delivery::PerSubscriber => {
+                        if !bytes.is_empty() {
+                            self.push(index, Run::new(std::mem::take(&mut bytes)), true);
+                        }
+                        if !asked || self.listens(index, *topic, listener.id) {
+                            page.push(message.clone());
+                        }
+                    }
                 }
             }
         }
@@ -411,16 +430,13 @@ impl<T: Transport> Reactor<T> {
         }
         let slot = &mut self.connections[index];
         let mut removed = Vec::new();
-        if backlog.complete {
-            if let Some(extra) = &mut slot.extra
-                && let Some(lag) = extra.lag.take()
-            {
-                removed = lag.removed;
-            }
-            slot.set(bits::LIVE, true);
+        if backlog.complete
+            && let Some(extra) = &mut slot.extra
+            && let Some(lag) = extra.lag.take()
+        {
+            removed = lag.removed;
+            slot.set(bits::LIVE, !slot.is(bits::DEAD));
             self.count(Counter::CaughtUp, 1);
-        } else if let Some(lag) = slot.lag() {
-            lag.starts = starts;
         }
         if singly {
             self.call(index, |session, actions| session.page(&page, backlog.complete, actions));
