@@ -134,6 +134,9 @@ impl<T: Transport> Reactor<T> {
             });
             if let Some(place) = place {
                 topics.push(self.unsubscribe(index, place as u16));
+                if let Some(lag) = self.connections[index].lag() {
+                    lag.left = true;
+                }
             }
         }
         if !topics.is_empty() {

@@ -136,9 +136,11 @@ pub struct Lag {
     pub after: Seq,
     /// The read that is under way; replies to any other are dropped.
     pub reading: Option<u64>,
+    /// A subscription was left since that read was asked for: what it lost is no loss any more.
+    pub left: bool,
     /// Subscriptions that begin after the position.
     pub starts: Vec<Start>,
-    /// Deletions to be told once it has caught up.
+    /// Deletions to be told once it has caught up to them, oldest first.
     pub removed: Vec<(SubscriptionId, Delivery, Arc<Message>)>,
 }
 

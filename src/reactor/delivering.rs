@@ -203,7 +203,7 @@ impl<T: Transport> Reactor<T> {
         self.count(Counter::Lagging, 1);
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, false);
-        slot.extra().lag = Some(Box::new(Lag { after, reading: None, starts: Vec::new(), removed: Vec::new() }));
+        slot.extra().lag = Some(Box::new(Lag { after, reading: None, left: false, starts: Vec::new(), removed: Vec::new() }));
     }
 
     /// A connection that fell behind with this listener may have the run already for an earlier one of the same topic.
@@ -299,7 +299,8 @@ impl<T: Transport> Reactor<T> {
                 let starts = kept.chain(new).collect();
                 self.count(Counter::Lagging, 1);
                 let slot = &mut self.connections[index];
-                slot.extra().lag = Some(Box::new(Lag { after: earliest, reading: None, starts, removed: Vec::new() }));
+                slot.extra().lag =
+                    Some(Box::new(Lag { after: earliest, reading: None, left: false, starts, removed: Vec::new() }));
             }
             Some(lag) => {
                 let position = lag.after;
@@ -343,6 +344,7 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         lag.reading = Some(ticket);
+        lag.left = false;
         let after = lag.after;
         let mut topics: Vec<ReadTopic> = Vec::with_capacity(subscriptions.len());
         for (topic, id) in subscriptions {
@@ -371,6 +373,9 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         lag.reading = None;
+        if backlog.lost && lag.left {
+            return self.read_backlog(index);
+        }
         if backlog.lost {
             return self.too_slow(index);
         }
