@@ -395,6 +395,11 @@ impl<T: Transport> Reactor<T> {
             .collect();
         let singly = listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
         for (topic, message) in &backlog.messages {
+            while let Some((id, delivery, removal)) = self.next_removal(index, message.stamp.seq) {
+                self.send_page(index, &mut bytes, &mut page);
+                self.tell_removed(index, id, delivery, &removal);
+                asked = true;
+            }
             let Some(local) = self.subscribers.local(*topic) else { continue };
             for (_, listener) in listeners.iter().filter(|(topic, _)| *topic == local) {
                 if let Some(start) = starts.iter().find(|start| start.id == listener.id) {
@@ -407,8 +412,7 @@ impl<T: Transport> Reactor<T> {
                     Delivery::Shared(encoding) => {
                         if !page.is_empty() {
                             // One order for both kinds: what the session has to send goes before this frame.
-                            self.call(index, |session, actions| session.page(&page, false, actions));
-                            page.clear();
+                            self.send_page(index, &mut bytes, &mut page);
                             asked = true;
                         }
                         if asked && !self.listens(index, *topic, listener.id) {
@@ -420,7 +424,7 @@ impl<T: Transport> Reactor<T> {
                     }
                     Delivery::PerSubscriber => {
                         if !bytes.is_empty() {
-                            self.push(index, Run::new(std::mem::take(&mut bytes)), true);
+                            self.send_page(index, &mut bytes, &mut page);
                         }
                         if !asked || self.listens(index, *topic, listener.id) {
                             page.push(message.clone());
@@ -430,29 +434,46 @@ impl<T: Transport> Reactor<T> {
             }
         }
         self.count(Counter::Deliveries, shared);
+        while let Some((id, delivery, removal)) = self.next_removal(index, backlog.end) {
+            self.send_page(index, &mut bytes, &mut page);
+            self.tell_removed(index, id, delivery, &removal);
+        }
         if !bytes.is_empty() {
             self.push(index, Run::new(bytes), true);
         }
         let slot = &mut self.connections[index];
-        let mut removed = Vec::new();
         if backlog.complete
             && let Some(extra) = &mut slot.extra
-            && let Some(lag) = extra.lag.take()
+            && extra.lag.take().is_some()
         {
-            removed = lag.removed;
             slot.set(bits::LIVE, !slot.is(bits::DEAD));
             self.count(Counter::CaughtUp, 1);
         }
         if singly {
             self.call(index, |session, actions| session.page(&page, backlog.complete, actions));
         }
-        for (id, delivery, message) in removed {
-            self.tell_removed(index, id, delivery, &message);
-        }
         if self.connections[index].outbox.is_empty() {
             self.read_backlog(index);
         }
         self.connections[index].tidy();
+    }
+
+    /// Sends what was collected of a page so far; something follows it. Frames and messages never wait together.
+    fn send_page(&mut self, index: u32, bytes: &mut Vec<u8>, page: &mut Vec<Arc<Message>>) {
+        if !bytes.is_empty() {
+            self.push(index, Run::new(std::mem::take(bytes)), true);
+        }
+        if !page.is_empty() {
+            self.call(index, |session, actions| session.page(page, false, actions));
+            page.clear();
+        }
+    }
+
+    /// The next deletion up to this place in the order that a connection which is behind has not been told.
+    fn next_removal(&mut self, index: u32, until: Seq) -> Option<(SubscriptionId, Delivery, Arc<Message>)> {
+        let lag = self.connections[index].lag()?;
+        let (_, _, first) = lag.removed.first()?;
+        (first.stamp.seq <= until).then(|| lag.removed.remove(0))
     }
 
     /// The topic is gone for everybody who listened.
