@@ -557,7 +557,9 @@ impl<T: Transport> Reactor<T> {
             return self.kill(index);
         }
         let no_progress = patience(slot, self.limits.no_progress);
-        if slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
+        // A socket that is willing has only to be written to: after a long pause of ours that is not the client's fault.
+        let refuses = !slot.is(bits::WRITABLE);
+        if refuses && slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
             return self.too_slow(index);
         }
         if slot.http().is_some_and(|http| http.deadline.is_some_and(|at| now >= at)) {
