@@ -104,7 +104,6 @@ impl<T: Transport> Reactor<T> {
 
     /// Understands what is there: first what was kept, then `count` new bytes of the read buffer.
     fn received(&mut self, index: u32, count: usize) {
-        let before = unfinished(&self.connections[index]);
         let mut kept = self.connections[index].extra.as_mut().map_or_else(Vec::new, |extra| std::mem::take(&mut extra.spill));
         let mut buffer = std::mem::take(&mut self.buffer);
         if kept.is_empty() {
@@ -121,7 +120,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         self.buffer = buffer;
-        self.unfinished_bytes = self.unfinished_bytes + unfinished(&self.connections[index]) - before;
+        self.count_unfinished(index);
         self.feed_starved();
         self.connections[index].tidy();
         self.schedule(index);
@@ -427,7 +426,11 @@ impl<T: Transport> Reactor<T> {
             }
             extra.pongs += 1;
         }
-        slot.outbox.push_urgent(Run::new(frame), now);
+        if slot.is(bits::GREETING) {
+            slot.outbox.push(Run::new(frame), now);
+        } else {
+            slot.outbox.push_urgent(Run::new(frame), now);
+        }
         self.make_dirty(index, true);
     }
 }
