@@ -176,7 +176,8 @@ impl<T: Transport> Reactor<T> {
                 Step::Wait(0)
             }
             Ok(Scan::Line) => {
-                let line_bytes_max = self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
+                let line_bytes_max =
+                    self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
                 // Only now is it known whose limit counts.
                 if scan.line_bytes() > line_bytes_max {
                     self.refuse_request(index, HeadError::LineTooLong);
@@ -209,7 +210,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// The connection has sent a complete head, or is ending because it could not.
-    fn opened(&mut self, index: u32) {
+    pub(super) fn opened(&mut self, index: u32) {
         let slot = &mut self.connections[index];
         if slot.is(bits::UNOPENED) {
             slot.set(bits::UNOPENED, false);
