@@ -414,6 +414,18 @@ fn a_run_of_messages_is_one_write_per_connection() {
 }
 
 #[test]
+fn a_panic_of_a_dialect_ends_its_connection_and_no_other() {
+    let mut house = House::new(limits());
+    let (other, client) = (house.connect(), house.connect());
+    house.send(&client, get("/panic"));
+    assert!(client.got().starts_with("HTTP/1.1 500 "));
+    assert!(client.is_shut());
+    assert_eq!(house.counted(Counter::Panics), 1);
+    house.send(&other, get("/now"));
+    assert!(other.got().ends_with("now"));
+}
+
+#[test]
 fn who_stays_too_slow_is_cut_after_the_close_time() {
     let mut house = House::new(limits());
     let client = house.connect();
