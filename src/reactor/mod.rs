@@ -12,6 +12,8 @@ pub mod listener;
 pub mod outbox;
 mod reading;
 mod subscribers;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 mod timers;
 pub mod transport;
@@ -230,6 +232,8 @@ impl<T: Transport> Reactor<T> {
                 && self.connections[index].is(bits::UNOPENED)
             {
                 self.count(Counter::TimedOut, 1);
+                // It counts no longer, although it is buried only after the turn: else the next oldest would go, too.
+                self.opened(index);
                 self.kill(index);
             }
         }
