@@ -15,6 +15,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// In the place of a ticket: a publication that the hub never saw. No ticket is 0.
+const REFUSED_HERE: u64 = 0;
+
 impl<T: Transport> Reactor<T> {
     /// Lets the session act on an event, and carries out what it wishes.
     ///
@@ -51,7 +54,6 @@ impl<T: Transport> Reactor<T> {
         if self.actions.is_empty() {
             return;
         }
-        let mut refused = 0;
         let list: smallvec::SmallVec<[Action; 4]> = self.actions.drain().collect();
         for action in list {
             let slot = &self.connections[index];
@@ -68,7 +70,7 @@ impl<T: Transport> Reactor<T> {
                 Action::Hangup => self.hangup(index),
                 Action::Join { join, delivery } => self.join(index, join, delivery),
                 Action::Leave(ids) => self.leave(index, &ids),
-                Action::Publish { entries, question } => refused += usize::from(!self.publish(index, entries, question)),
+                Action::Publish { entries, question } => self.publish(index, entries, question),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
                 Action::Ask(question) => {
                     let origin = self.origin(index);
@@ -82,7 +84,16 @@ impl<T: Transport> Reactor<T> {
                 }
             }
         }
-        for _ in 0..refused {
+        self.tell_refused(index);
+    }
+
+    /// Answers publications that were refused here, once everything asked before them is answered: sessions tell their
+    /// answers apart by order alone.
+    pub(super) fn tell_refused(&mut self, index: u32) {
+        while let Some(extra) = &mut self.connections[index].extra
+            && extra.asked.front() == Some(&REFUSED_HERE)
+        {
+            extra.asked.pop_front();
             self.call(index, |session, actions| session.answered(Answer::Refused(Refusal::Busy), actions));
         }
     }
@@ -123,6 +134,9 @@ impl<T: Transport> Reactor<T> {
             });
             if let Some(place) = place {
                 topics.push(self.unsubscribe(index, place as u16));
+                if let Some(lag) = self.connections[index].lag() {
+                    lag.left = true;
+                }
             }
         }
         if !topics.is_empty() {
@@ -147,21 +161,20 @@ impl<T: Transport> Reactor<T> {
         topic
     }
 
-    /// False: a bound is reached, and the hub was not asked.
-    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) -> bool {
+    /// The hub is not asked when a bound is reached.
+    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) {
         let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
         // One publication is always let through, else one larger than the bound never would be.
         let full = self.unanswered.len() >= self.limits.unanswered_max
             || (!self.unanswered.is_empty() && self.unanswered_bytes + bytes > self.limits.unanswered_bytes_max);
         if full {
             self.count(Counter::RefusedBusy, 1);
-            return false;
+            return self.connections[index].extra().asked.push_back(REFUSED_HERE);
         }
         let origin = self.origin(index);
         self.unanswered.push_back((origin.ticket, bytes));
         self.unanswered_bytes += bytes;
         self.outgoing.push(ToHub::Publish { origin, entries, question });
-        true
     }
 
     fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {
@@ -181,13 +194,13 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, !slot.is(bits::DEAD));
         let mut waiting = Vec::new();
-        let mut lagged = false;
+        let mut behind = false;
         if let Some(extra) = &mut slot.extra {
-            lagged = extra.lag.take().is_some();
+            behind = extra.lag.take().is_some();
             extra.asked.clear();
             waiting = std::mem::take(&mut extra.joining);
         }
-        self.count(Counter::LagEnded, u64::from(lagged));
+        self.count(Counter::LagEnded, u64::from(behind));
         let mut topics = Vec::new();
         for place in (0..self.connections[index].next_place()).rev() {
             topics.push(self.unsubscribe(index, place));
@@ -207,6 +220,7 @@ impl<T: Transport> Reactor<T> {
         let Some(upgrade) = slot.http().and_then(|http| http.upgrade.take()) else { return };
         slot.extra().http = None;
         slot.set(bits::WEBSOCKET, true);
+        slot.set(bits::GREETING, true);
         let mut bytes = Vec::with_capacity(256);
         upgrade.write(&mut bytes, self.now.unix_seconds(), Framing::Length, true);
         self.count(Counter::WebSocketOpened, 1);
@@ -254,6 +268,7 @@ impl<T: Transport> Reactor<T> {
         if has_spill || self.connections[index].is(bits::READABLE) {
             self.make_ready(index);
         }
+        self.count_unfinished(index);
         self.schedule(index);
     }
 
@@ -317,7 +332,9 @@ impl<T: Transport> Reactor<T> {
         extra.cut_at = Some(at);
         extra.http = None;
         extra.decoder = None;
+        extra.newest_pong = None;
         extra.spill = Vec::new();
+        self.count_unfinished(index);
         self.schedule(index);
         self.make_dirty(index, true);
     }

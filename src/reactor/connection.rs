@@ -40,6 +40,8 @@ pub mod bits {
     pub const UNOPENED: u16 = 1 << 11;
     /// A chunked or endless answer is under way.
     pub const STREAMING: u16 = 1 << 12;
+    /// The 101 is in the outbox: nothing may overtake it.
+    pub const GREETING: u16 = 1 << 13;
 }
 
 /// The part of a connection that exists even while it idles.
@@ -101,11 +103,13 @@ pub struct Extra {
     pub pongs: u32,
     /// The one pong that stands for all pings beyond those.
     pub newest_pong: Option<Vec<u8>>,
+    /// What the reactor's sum of unfinished bytes holds of this connection.
+    pub unfinished: usize,
 }
 
 impl Extra {
     pub fn is_needless(&self) -> bool {
-        let Extra { http, spill, decoder, joining, lag, more, asked, cut_at, pongs: _, newest_pong } = self;
+        let Extra { http, spill, decoder, joining, lag, more, asked, cut_at, pongs: _, newest_pong, unfinished } = self;
         http.is_none()
             && spill.is_empty()
             && decoder.is_none()
@@ -115,6 +119,7 @@ impl Extra {
             && asked.is_empty()
             && cut_at.is_none()
             && newest_pong.is_none()
+            && *unfinished == 0
     }
 }
 
@@ -131,10 +136,19 @@ pub struct Lag {
     pub after: Seq,
     /// The read that is under way; replies to any other are dropped.
     pub reading: Option<u64>,
+    /// A subscription was left since that read was asked for: what it lost is no loss any more.
+    pub left: bool,
     /// Subscriptions that begin after the position.
     pub starts: Vec<Start>,
-    /// Deletions to be told once it has caught up.
+    /// Deletions to be told once it has caught up to them, oldest first.
     pub removed: Vec<(SubscriptionId, Delivery, Arc<Message>)>,
+}
+
+impl Lag {
+    /// Up to where a subscription has all stored messages.
+    pub fn position_of(&self, id: SubscriptionId) -> Seq {
+        self.starts.iter().find(|start| start.id == id).map_or(self.after, |start| start.from.max(self.after))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 //! [`Reactor::turn`] takes in readiness, the hub's replies and timers; [`Reactor::write`] is the only writing.
 
 mod acting;
+mod check;
 pub mod connection;
 mod connections;
 mod delivering;
@@ -11,6 +12,8 @@ pub mod listener;
 pub mod outbox;
 mod reading;
 mod subscribers;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 mod timers;
 pub mod transport;
@@ -229,6 +232,8 @@ impl<T: Transport> Reactor<T> {
                 && self.connections[index].is(bits::UNOPENED)
             {
                 self.count(Counter::TimedOut, 1);
+                // It counts no longer, although it is buried only after the turn: else the next oldest would go, too.
+                self.opened(index);
                 self.kill(index);
             }
         }
@@ -425,10 +430,12 @@ impl<T: Transport> Reactor<T> {
     /// The outbox is empty: whatever waited for that goes on.
     fn drained(&mut self, index: u32) {
         let slot = &mut self.connections[index];
+        slot.set(bits::GREETING, false);
         if let Some(extra) = &mut slot.extra {
             extra.pongs = 0;
             if let Some(pong) = extra.newest_pong.take() {
-                self.push(index, Run::new(pong), true);
+                slot.outbox.push_urgent(Run::new(pong), self.now.micros);
+                self.make_dirty(index, true);
                 return;
             }
         }
@@ -476,7 +483,7 @@ impl<T: Transport> Reactor<T> {
         while let Some(index) = self.dead.pop() {
             self.end_session(index);
             let slot = &self.connections[index];
-            self.unfinished_bytes -= unfinished(slot);
+            self.unfinished_bytes -= slot.extra.as_ref().map_or(0, |extra| extra.unfinished);
             if slot.is(bits::UNOPENED) {
                 self.unopened_count -= 1;
             }
@@ -489,6 +496,16 @@ impl<T: Transport> Reactor<T> {
             self.connections.remove(index);
         }
         self.feed_starved();
+    }
+
+    /// Brings the sum up to date after bytes of this connection were kept, understood or given up.
+    fn count_unfinished(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        let held = unfinished(slot);
+        if let Some(extra) = &mut slot.extra {
+            let counted = std::mem::replace(&mut extra.unfinished, held);
+            self.unfinished_bytes = self.unfinished_bytes + held - counted;
+        }
     }
 
     fn feed_starved(&mut self) {
@@ -545,7 +562,9 @@ impl<T: Transport> Reactor<T> {
             return self.kill(index);
         }
         let no_progress = patience(slot, self.limits.no_progress);
-        if slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
+        // A socket that is willing has only to be written to: after a long pause of ours that is not the client's fault.
+        let refuses = !slot.is(bits::WRITABLE);
+        if refuses && slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
             return self.too_slow(index);
         }
         if slot.http().is_some_and(|http| http.deadline.is_some_and(|at| now >= at)) {

@@ -12,6 +12,7 @@ use crate::session::{HeadLimits, Inbound, Opening, Request};
 use crate::websocket::decoder::{Decoder, DecoderLimits, Event, Violation};
 use crate::websocket::encoder;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes kept of a client that has to wait: the rest stays in the kernel.
 const PENDING_BYTES: usize = 4096;
@@ -104,7 +105,6 @@ impl<T: Transport> Reactor<T> {
 
     /// Understands what is there: first what was kept, then `count` new bytes of the read buffer.
     fn received(&mut self, index: u32, count: usize) {
-        let before = unfinished(&self.connections[index]);
         let mut kept = self.connections[index].extra.as_mut().map_or_else(Vec::new, |extra| std::mem::take(&mut extra.spill));
         let mut buffer = std::mem::take(&mut self.buffer);
         if kept.is_empty() {
@@ -121,7 +121,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         self.buffer = buffer;
-        self.unfinished_bytes = self.unfinished_bytes + unfinished(&self.connections[index]) - before;
+        self.count_unfinished(index);
         self.feed_starved();
         self.connections[index].tidy();
         self.schedule(index);
@@ -210,7 +210,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// The connection has sent a complete head, or is ending because it could not.
-    fn opened(&mut self, index: u32) {
+    pub(super) fn opened(&mut self, index: u32) {
         let slot = &mut self.connections[index];
         if slot.is(bits::UNOPENED) {
             slot.set(bits::UNOPENED, false);
@@ -248,7 +248,13 @@ impl<T: Transport> Reactor<T> {
         let has_body = http.body.is_some();
         let request = Request { head, door, peer, reactor, now };
         self.actions.now = now;
-        let opening = self.registry.open(&request, &mut self.actions);
+        let (registry, actions) = (&self.registry, &mut self.actions);
+        let Ok(opening) = catch_unwind(AssertUnwindSafe(|| registry.open(&request, actions))) else {
+            self.actions.drain();
+            self.count(Counter::Panics, 1);
+            tracing::error!("a dialect panicked; its connection ends");
+            return self.respond(index, Response::new(500).closing());
+        };
         let slot = &mut self.connections[index];
         let http = slot.extra.as_mut().and_then(|extra| extra.http.as_mut()).expect("an HTTP connection");
         let takes_body = matches!(opening, Some(Opening::Hold { takes_body: true, .. }));
@@ -427,7 +433,11 @@ impl<T: Transport> Reactor<T> {
             }
             extra.pongs += 1;
         }
-        slot.outbox.push_urgent(Run::new(frame), now);
+        if slot.is(bits::GREETING) {
+            slot.outbox.push(Run::new(frame), now);
+        } else {
+            slot.outbox.push_urgent(Run::new(frame), now);
+        }
         self.make_dirty(index, true);
     }
 }
