@@ -66,7 +66,7 @@ impl<T: Transport> Reactor<T> {
         self.close_run();
         match reply {
             ToReactor::Deliver { .. } => unreachable!("handled above"),
-            ToReactor::Removed { topic, last, message } => self.removed(topic, last, &message),
+            ToReactor::Removed { topic, last, last_unstored, message } => self.removed(topic, last, last_unstored, &message),
             ToReactor::Joined { connection, ticket, joined } => self.joined(connection, ticket, &joined),
             ToReactor::Refused { connection, ticket, refusal } => {
                 self.orphans.remove(&ticket);
@@ -477,7 +477,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// The topic is gone for everybody who listened.
-    fn removed(&mut self, topic: TopicId, last: Seq, message: &Arc<Message>) {
+    fn removed(&mut self, topic: TopicId, last: Seq, last_unstored: Seq, message: &Arc<Message>) {
         self.seen = self.seen.max(message.stamp.seq);
         let Some(gone) = self.subscribers.take(topic) else { return };
         self.count(Counter::Left, gone.listeners.len() as u64);
@@ -499,7 +499,7 @@ impl<T: Transport> Reactor<T> {
             let index = listener.connection;
             match self.connections[index].lag() {
                 // What it had not read is gone with the topic.
-                Some(lag) if lag.position_of(listener.id) < last => self.too_slow(index),
+                Some(lag) if lag.misses(listener.id, last, last_unstored) => self.too_slow(index),
                 Some(lag) => {
                     lag.starts.retain(|start| start.id != listener.id);
                     lag.removed.push((listener.id, listener.delivery(), message.clone()));
