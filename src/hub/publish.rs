@@ -192,7 +192,12 @@ impl Hub {
         let Some(topic) = self.end(id) else { return };
         let last = topic.last_stored().map_or(Seq(0), |stamp| stamp.seq);
         for reactor in topic.interested() {
-            self.reactors[reactor].replies.push(ToReactor::Removed { topic: id, last, message: message.clone() });
+            self.reactors[reactor].replies.push(ToReactor::Removed {
+                topic: id,
+                last,
+                last_unstored: topic.last_unstored(),
+                message: message.clone(),
+            });
         }
     }
 

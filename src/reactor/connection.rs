@@ -145,9 +145,12 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Up to where a subscription has all stored messages.
-    pub fn position_of(&self, id: SubscriptionId) -> Seq {
-        self.starts.iter().find(|start| start.id == id).map_or(self.after, |start| start.from.max(self.after))
+    /// Whether a subscription has not read up to the last stored and the last unstored message of its topic.
+    pub fn misses(&self, id: SubscriptionId, stored: Seq, unstored: Seq) -> bool {
+        match self.starts.iter().find(|start| start.id == id) {
+            Some(start) => start.from.max(self.after) < stored || start.joined.max(self.after) < unstored,
+            None => self.after < stored.max(unstored),
+        }
     }
 }
 

@@ -66,7 +66,7 @@ impl<T: Transport> Reactor<T> {
         self.close_run();
         match reply {
             ToReactor::Deliver { .. } => unreachable!("handled above"),
-            ToReactor::Removed { topic, last, message } => self.removed(topic, last, &message),
+            ToReactor::Removed { topic, last, last_unstored, message } => self.removed(topic, last, last_unstored, &message),
             ToReactor::Joined { connection, ticket, joined } => self.joined(connection, ticket, &joined),
             ToReactor::Refused { connection, ticket, refusal } => {
                 self.orphans.remove(&ticket);
@@ -142,13 +142,23 @@ impl<T: Transport> Reactor<T> {
         self.subscribers.topic_mut(local).listeners = listeners;
         self.count(Counter::Runs, frames.len() as u64);
         self.unsettled.extend(run.messages.iter().map(|message| message.ordered_micros));
-        for single in singles {
+        for (number, single) in singles.iter().enumerate() {
+            let mut taken = run.before;
             for message in &run.messages {
                 // It may answer with the first message and be gone for the second.
                 let Some(index) = self.connections.find(single.connection) else { break };
                 if !self.connections[index].is(bits::LIVE) || !self.listens(index, run.topic, single.id) {
                     break;
                 }
+                if !self.makes_room(index, message.payload.len()) {
+                    self.fall_behind(index, run.before);
+                    self.keep_taken(index, &run, &singles[..number]);
+                    if let Some(lag) = self.connections[index].lag() {
+                        lag.starts.push(Start { id: single.id, from: taken, joined: taken });
+                    }
+                    break;
+                }
+                taken = message.stamp.seq;
                 deliveries += 1;
                 self.call(index, |session, actions| session.delivered(single.id, message, actions));
             }
@@ -174,29 +184,33 @@ impl<T: Transport> Reactor<T> {
 
     /// Queues a live run.
     fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> Offered {
-        let slot = &mut self.connections[index];
-        if !slot.is(bits::LIVE) {
+        if !self.connections[index].is(bits::LIVE) {
             return Offered::NotLive;
         }
-        if !slot.outbox.is_empty() {
-            let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
-            if !slot.outbox.fits(run.bytes.len(), window) {
-                if slot.is(bits::WRITABLE) {
-                    // Its turn has not come yet: that is not the client's fault.
-                    self.flush(index);
-                }
-                let slot = &mut self.connections[index];
-                if !slot.is(bits::LIVE) {
-                    return Offered::NotLive;
-                }
-                if !slot.outbox.fits(run.bytes.len(), window) {
-                    self.fall_behind(index, before);
-                    return Offered::FellBehind;
-                }
-            }
+        if !self.makes_room(index, run.bytes.len()) {
+            self.fall_behind(index, before);
+            return Offered::FellBehind;
+        }
+        if !self.connections[index].is(bits::LIVE) {
+            return Offered::NotLive;
         }
         self.push(index, run, prompt);
         Offered::Queued
+    }
+
+    /// Whether the window of a live connection takes so many bytes more; what its socket is willing to take goes first.
+    fn makes_room(&mut self, index: u32, bytes: usize) -> bool {
+        let slot = &self.connections[index];
+        let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
+        if slot.outbox.fits(bytes, window) {
+            return true;
+        }
+        if slot.is(bits::WRITABLE) {
+            // Its turn has not come yet: that is not the client's fault.
+            self.flush(index);
+        }
+        let slot = &self.connections[index];
+        slot.is(bits::DEAD) || slot.outbox.fits(bytes, window)
     }
 
     /// From here on only the position is kept; the log is the queue.
@@ -222,6 +236,29 @@ impl<T: Transport> Reactor<T> {
             .collect();
         if let Some(lag) = self.connections[index].lag() {
             lag.starts.extend(offered.into_iter().map(|id| Start { id, from: last, joined: last }));
+        }
+    }
+
+    /// The same for one that fell behind while its sessions took the run: frames went to all, and `earlier` have taken it.
+    fn keep_taken(&mut self, index: u32, run: &PendingRun, earlier: &[Single]) {
+        let (Some(local), Some(last)) = (self.subscribers.local(run.topic), run.messages.last()) else { return };
+        let slot = &self.connections[index];
+        let connection = self.connections.token(index);
+        let listeners = &self.subscribers.topic(local).listeners;
+        let here = slot.subscriptions().filter(|subscription| subscription.topic() == local);
+        let here: SmallVec<[Listener; 4]> = here.map(|subscription| listeners[subscription.at as usize]).collect();
+        if here.len() < 2 {
+            return;
+        }
+        let last = last.stamp.seq;
+        let took = |listener: &Listener| match listener.delivery() {
+            Delivery::Shared(_) => true,
+            Delivery::PerSubscriber => earlier.iter().any(|one| one.connection == connection && one.id == listener.id),
+        };
+        let taken: SmallVec<[Start; 4]> =
+            here.into_iter().filter(took).map(|listener| Start { id: listener.id, from: last, joined: last }).collect();
+        if let Some(lag) = self.connections[index].lag() {
+            lag.starts.extend(taken);
         }
     }
 
@@ -478,7 +515,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// The topic is gone for everybody who listened.
-    fn removed(&mut self, topic: TopicId, last: Seq, message: &Arc<Message>) {
+    fn removed(&mut self, topic: TopicId, last: Seq, last_unstored: Seq, message: &Arc<Message>) {
         self.seen = self.seen.max(message.stamp.seq);
         let Some(gone) = self.subscribers.take(topic) else { return };
         self.count(Counter::Left, gone.listeners.len() as u64);
@@ -500,7 +537,7 @@ impl<T: Transport> Reactor<T> {
             let index = listener.connection;
             match self.connections[index].lag() {
                 // What it had not read is gone with the topic.
-                Some(lag) if lag.position_of(listener.id) < last => self.too_slow(index),
+                Some(lag) if lag.misses(listener.id, last, last_unstored) => self.too_slow(index),
                 Some(lag) => {
                     lag.starts.retain(|start| start.id != listener.id);
                     lag.removed.push((listener.id, listener.delivery(), message.clone()));

@@ -475,6 +475,10 @@ impl<T: Transport> Reactor<T> {
             slot.set(bits::DEAD, true);
             slot.set(bits::LIVE, false);
             self.dead.push(index);
+            if slot.is(bits::UNOPENED) {
+                slot.set(bits::UNOPENED, false);
+                self.unopened_count -= 1;
+            }
         }
     }
 
@@ -484,9 +488,6 @@ impl<T: Transport> Reactor<T> {
             self.end_session(index);
             let slot = &self.connections[index];
             self.unfinished_bytes -= slot.extra.as_ref().map_or(0, |extra| extra.unfinished);
-            if slot.is(bits::UNOPENED) {
-                self.unopened_count -= 1;
-            }
             // The ready and dirty lists may still name the index. Whoever gets it next is then looked at once more than
             // needed, which changes nothing.
             if slot.is(bits::WEBSOCKET) {
@@ -644,4 +645,62 @@ fn next_due<T>(slot: &Slot<T>, no_progress: Duration) -> Option<u64> {
     let cut = extra.and_then(|extra| extra.cut_at);
     let http = extra.and_then(|extra| extra.http.as_ref()).and_then(|http| http.deadline);
     [wake, stalled, cut, http].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Access;
+    use crate::session::Encoders;
+    use std::io::{self, IoSlice};
+    use std::net::Ipv4Addr;
+    use std::rc::Rc;
+
+    /// A client that says nothing. Its strong count tells whether the reactor still has it.
+    struct Silent(#[expect(dead_code, reason = "only counted")] Rc<()>);
+
+    impl Transport for Silent {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        fn write(&mut self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        fn shutdown(&mut self) {}
+    }
+
+    fn limits() -> Limits {
+        let minute = Duration::from_secs(60);
+        Limits {
+            head_time: minute,
+            keep_alive_idle: minute,
+            body_stall: minute,
+            body_min_rate: 0,
+            line_bytes_max: 1024,
+            field_bytes_max: 1024,
+            body_bytes_max: 1024,
+            unopened_max: 2,
+            unanswered_max: 1,
+            unanswered_bytes_max: 1,
+            unfinished_bytes_max: 1024,
+            close_time: minute,
+            no_progress: minute,
+        }
+    }
+
+    #[test]
+    fn beyond_the_bound_of_unopened_connections_the_oldest_one_goes_and_no_other() {
+        let now = Now { micros: 1_000_000, unix_micros: 1_000_000 };
+        let access = Arc::new(arc_swap::ArcSwap::from_pointee(Access::default()));
+        let registry = Arc::new(Registry::new(Vec::new(), Encoders::default(), access));
+        let mut reactor = Reactor::new(0, registry, limits(), Arc::new(Metrics::new(1)), now);
+        let clients: Vec<Rc<()>> = (0..4).map(|_| Rc::new(())).collect();
+        for client in &clients {
+            reactor.accept(Silent(client.clone()), Door::Public, Ipv4Addr::LOCALHOST.into(), now);
+        }
+        reactor.turn(&[], &mut std::iter::empty(), now);
+        reactor.write();
+        assert_eq!(clients.iter().map(Rc::strong_count).collect::<Vec<_>>(), [1, 1, 2, 2]);
+        reactor.check();
+    }
 }
