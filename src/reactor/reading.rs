@@ -16,6 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes kept of a client that has to wait: the rest stays in the kernel.
 const PENDING_BYTES: usize = 4096;
+/// Unsent answers beyond this let the next request wait.
+const ANSWER_BYTES: usize = 256 * 1024;
 /// Pongs that may wait for the socket before only the newest is kept (RFC 6455, section 5.5.3).
 const PONGS_MAX: u32 = 32;
 
@@ -75,13 +77,18 @@ impl<T: Transport> Reactor<T> {
         }
         let spill = slot.extra.as_ref().map_or(0, |extra| extra.spill.len());
         match slot.phase() {
-            Some(Phase::Head { .. } | Phase::Body | Phase::Dropping) => true,
+            Some(Phase::Head { .. }) => !self.is_full(index),
+            Some(Phase::Body | Phase::Dropping) => true,
             Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => spill < PENDING_BYTES,
-            None => slot
-                .session
-                .as_ref()
-                .is_none_or(|session| session.accepts_input() && slot.outbox.bytes() <= session.limits().outbox_bytes_max),
+            None => slot.session.as_ref().is_none_or(|session| session.accepts_input()) && !self.is_full(index),
         }
+    }
+
+    /// So much is unsent that nothing more is asked for: what comes in would be answered, too.
+    fn is_full(&self, index: u32) -> bool {
+        let slot = &self.connections[index];
+        let window = slot.session.as_ref().map_or(ANSWER_BYTES, |session| session.limits().outbox_bytes_max);
+        slot.outbox.bytes() > window
     }
 
     pub(super) fn end_of_stream(&mut self, index: u32) {
@@ -138,6 +145,7 @@ impl<T: Transport> Reactor<T> {
             }
             let rest = &mut input[taken..];
             let step = match slot.phase() {
+                Some(Phase::Head { .. }) if self.is_full(index) => Step::Wait(0),
                 Some(Phase::Head { .. }) => self.head_bytes(index, rest),
                 Some(Phase::Body | Phase::Dropping) => self.body_bytes(index, rest),
                 Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => Step::Wait(0),
@@ -376,7 +384,7 @@ impl<T: Transport> Reactor<T> {
             if slot.is(bits::DEAD) {
                 return Step::Took(input.len());
             }
-            if !session.accepts_input() || slot.outbox.bytes() > session.limits().outbox_bytes_max {
+            if !session.accepts_input() || self.is_full(index) {
                 break;
             }
             let limits = session.limits();

@@ -426,6 +426,23 @@ fn a_panic_of_a_dialect_ends_its_connection_and_no_other() {
 }
 
 #[test]
+fn who_pipelines_and_reads_no_answers_waits_instead_of_filling_memory() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(0);
+    for _ in 0..5 {
+        house.send(&client, get("/big").repeat(4));
+    }
+    let index = house.reactor.connections.find(client.token).unwrap();
+    let waiting = house.reactor.connections[index].outbox.bytes();
+    assert!(waiting < 2 * BIG, "{waiting} bytes wait");
+    assert!(client.unread() > 0, "the rest stays in the kernel");
+    client.takes_everything();
+    house.writable(&client);
+    assert_eq!(client.got().matches("HTTP/1.1 200 OK").count(), 20, "and nothing is lost");
+}
+
+#[test]
 fn who_stays_too_slow_is_cut_after_the_close_time() {
     let mut house = House::new(limits());
     let client = house.connect();
