@@ -1,6 +1,6 @@
 //! Carries out what a session wishes.
 
-use super::connection::{Joining, Phase, bits};
+use super::connection::{Cut, Joining, Phase, bits};
 use super::outbox::Run;
 use super::transport::Transport;
 use super::{Reactor, tick_at};
@@ -309,12 +309,12 @@ impl<T: Transport> Reactor<T> {
         self.end_within(index, self.limits.close_time);
     }
 
-    fn end_within(&mut self, index: u32, patience: Duration) {
-        let at = self.now.after(patience);
+    fn end_within(&mut self, index: u32, close_time: Duration) {
+        let cut = Cut { micros: self.now.after(close_time), close_time, is_patient: true };
         let slot = &mut self.connections[index];
         slot.set(bits::ENDING, true);
         let extra = slot.extra();
-        extra.cut_at = Some(at);
+        extra.cut_at = Some(cut);
         extra.http = None;
         extra.decoder = None;
         extra.spill = Vec::new();

@@ -11,6 +11,7 @@ use crate::websocket::decoder::Decoder;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Facts about a connection, one bit each.
 pub mod bits {
@@ -95,8 +96,8 @@ pub struct Extra {
     pub more: Vec<Subscription>,
     /// Tickets of questions and publications that this session waits for.
     pub asked: VecDeque<u64>,
-    /// When a closing connection is cut, in monotonic microseconds.
-    pub cut_at: Option<u64>,
+    /// When a closing connection is cut.
+    pub cut_at: Option<Cut>,
     /// Pongs that wait for the socket.
     pub pongs: u32,
     /// The one pong that stands for all pings beyond those.
@@ -116,6 +117,16 @@ impl Extra {
             && cut_at.is_none()
             && newest_pong.is_none()
     }
+}
+
+/// How long a connection that we end may go on.
+pub struct Cut {
+    /// In monotonic microseconds.
+    pub micros: u64,
+    /// Time of the peer from the end of our direction to that of its own.
+    pub close_time: Duration,
+    /// Until our direction ends, every byte that the peer takes gives it more time.
+    pub is_patient: bool,
 }
 
 /// A join that the hub has not answered yet. Its subscriptions take nothing.

@@ -440,9 +440,13 @@ impl<T: Transport> Reactor<T> {
             if !slot.is(bits::LINGERING) {
                 slot.transport.shutdown();
                 slot.set(bits::LINGERING, true);
+                if let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+                    cut.micros = self.now.after(cut.close_time);
+                }
                 if slot.is(bits::READ_CLOSED) {
                     self.kill(index);
                 } else {
+                    self.schedule(index);
                     self.make_ready(index);
                 }
             }
@@ -545,10 +549,10 @@ impl<T: Transport> Reactor<T> {
     fn timer_fired(&mut self, index: u32) {
         let now = self.now.micros;
         let slot = &mut self.connections[index];
-        if slot.extra.as_ref().and_then(|extra| extra.cut_at).is_some_and(|at| now >= at) {
-            return self.kill(index);
-        }
         let no_progress = patience(slot, self.limits.no_progress);
+        if slot.is(bits::ENDING) {
+            return self.cut_comes_up(index, no_progress);
+        }
         if slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
             return self.too_slow(index);
         }
@@ -562,13 +566,33 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
+    /// Cuts a connection that we end, unless its time is not over.
+    fn cut_comes_up(&mut self, index: u32, no_progress: u64) {
+        let now = self.now.micros;
+        let slot = &mut self.connections[index];
+        let lingers = slot.is(bits::LINGERING);
+        let stalled_since = slot.outbox.stalled_since();
+        let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) else { return };
+        if !lingers && cut.is_patient {
+            // What is queued is sent, however long that takes: a slow reader is none that stands still.
+            cut.micros = cut.micros.max(stalled_since.unwrap_or(now) + no_progress);
+        }
+        if now >= cut.micros {
+            self.kill(index);
+        }
+    }
+
     /// The client took nothing for too long, or the log no longer reaches back to it.
     fn too_slow(&mut self, index: u32) {
-        if self.connections[index].is(bits::ENDING) || self.connections[index].session.is_none() {
+        if self.connections[index].session.is_none() {
             return self.kill(index);
         }
         self.count(Counter::DroppedTooSlow, 1);
         self.call(index, |session, actions| session.too_slow(actions));
+        if let Some(cut) = self.connections[index].extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+            // It had its time already.
+            cut.is_patient = false;
+        }
     }
 
     fn review_slice(&mut self) {
@@ -623,10 +647,12 @@ fn patience<T>(slot: &Slot<T>, otherwise: Duration) -> u64 {
 
 /// The earliest instant at which something of the connection is due.
 fn next_due<T>(slot: &Slot<T>, no_progress: Duration) -> Option<u64> {
+    let extra = slot.extra.as_ref();
+    if let Some(cut) = extra.and_then(|extra| extra.cut_at.as_ref()) {
+        return Some(cut.micros);
+    }
     let wake = (slot.wake != 0).then(|| u64::from(slot.wake) * TICK_MICROS);
     let stalled = slot.outbox.stalled_since().map(|since| since + patience(slot, no_progress));
-    let extra = slot.extra.as_ref();
-    let cut = extra.and_then(|extra| extra.cut_at);
     let http = extra.and_then(|extra| extra.http.as_ref()).and_then(|http| http.deadline);
-    [wake, stalled, cut, http].into_iter().flatten().min()
+    [wake, stalled, http].into_iter().flatten().min()
 }

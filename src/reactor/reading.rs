@@ -366,6 +366,14 @@ impl<T: Transport> Reactor<T> {
 
     /// A head, a body or the next request did not come in time.
     pub(super) fn request_timed_out(&mut self, index: u32) {
+        if let Some(Phase::Head { idle }) = self.connections[index].phase()
+            && !self.connections[index].outbox.is_empty()
+        {
+            // The client still takes the answer before; the time between two requests begins after it.
+            let time = if idle { self.limits.keep_alive_idle } else { self.limits.head_time };
+            let deadline = Some(self.now.after(time));
+            return self.connections[index].http().expect("an HTTP connection").deadline = deadline;
+        }
         self.count(Counter::TimedOut, 1);
         match self.connections[index].phase() {
             Some(Phase::Body) => self.respond(index, Response::new(408).closing()),

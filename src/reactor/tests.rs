@@ -33,7 +33,6 @@ struct Cable {
     to_client: Vec<u8>,
     /// Bytes that the kernel still takes; `None`: any number.
     room: Option<usize>,
-    writes: usize,
     /// The server sends no more.
     shut: bool,
     dropped: bool,
@@ -55,14 +54,16 @@ impl Transport for Wire {
     fn write(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut cable = self.0.borrow_mut();
         assert!(!cable.shut, "nothing follows the end");
-        let all: Vec<u8> = frames.iter().flat_map(|frame| frame.to_vec()).collect();
-        let taken = cable.room.map_or(all.len(), |room| room.min(all.len()));
+        let mut taken = 0;
+        for frame in frames {
+            let count = cable.room.map_or(frame.len(), |room| frame.len().min(room - taken));
+            cable.to_client.extend_from_slice(&frame[..count]);
+            taken += count;
+        }
         if taken == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        cable.writes += 1;
         cable.room = cable.room.map(|room| room - taken);
-        cable.to_client.extend_from_slice(&all[..taken]);
         Ok(taken)
     }
 
@@ -440,6 +441,74 @@ fn who_pipelines_and_reads_no_answers_waits_instead_of_filling_memory() {
     client.takes_everything();
     house.writable(&client);
     assert_eq!(client.got().matches("HTTP/1.1 200 OK").count(), 20, "and nothing is lost");
+}
+
+#[test]
+fn a_slow_but_living_reader_gets_the_whole_last_answer() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(10_000);
+    house.send(&client, "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut got = 0;
+    while !client.is_shut() {
+        assert!(!client.is_closed(), "cut after {got} bytes");
+        got += client.got().len();
+        house.pass(Duration::from_secs(1));
+        client.takes(10_000);
+        house.writable(&client);
+    }
+    got += client.got().len();
+    assert!(got > BIG, "{got} bytes");
+    house.pass(Duration::from_millis(1_900));
+    assert!(!client.is_closed(), "the peer has its time to close");
+    house.pass(Duration::from_millis(200));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_reader_that_takes_nothing_more_of_the_last_answer_is_cut() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(10_000);
+    house.send(&client, "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    house.pass(Duration::from_secs(29));
+    assert!(!client.is_closed());
+    house.pass(Duration::from_millis(1_100));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_long_answer_outlives_the_time_between_two_requests() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(10_000);
+    house.send(&client, get("/big"));
+    let mut got = 0;
+    while got < BIG {
+        assert!(!client.is_closed(), "cut after {got} bytes");
+        got += client.got().len();
+        house.pass(Duration::from_secs(1));
+        client.takes(10_000);
+        house.writable(&client);
+    }
+}
+
+#[test]
+fn who_is_too_slow_is_told_so_if_it_wakes_up_within_the_close_time() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, UPGRADE);
+    client.takes(0);
+    house.publish("m");
+    house.settle();
+    house.pass(Duration::from_secs(30));
+    assert_eq!(house.counted(Counter::DroppedTooSlow), 1);
+    house.pass(Duration::from_millis(1_500));
+    assert!(!client.is_closed());
+    client.takes_everything();
+    client.got();
+    house.writable(&client);
+    assert!(client.got().ends_with("too slow") && client.is_shut());
 }
 
 #[test]
