@@ -41,6 +41,8 @@ pub mod bits {
     pub const UNOPENED: u16 = 1 << 11;
     /// A chunked or endless answer is under way.
     pub const STREAMING: u16 = 1 << 12;
+    /// On the list of those that wait for the bytes of others to become fewer.
+    pub const STARVED: u16 = 1 << 14;
 }
 
 /// The part of a connection that exists even while it idles.

@@ -343,7 +343,7 @@ impl<T: Transport> Reactor<T> {
             self.connections[index].set(bits::READABLE, true);
             self.make_ready(index);
         }
-        if event.hangup && !self.may_read(index) {
+        if event.hangup && self.may_read(index) == 0 {
             // Nobody reads here now, so nobody would see the end of the stream.
             self.end_of_stream(index);
         }
@@ -502,7 +502,8 @@ impl<T: Transport> Reactor<T> {
     fn feed_starved(&mut self) {
         if self.unfinished_bytes < self.limits.unfinished_bytes_max && !self.starved.is_empty() {
             for index in std::mem::take(&mut self.starved) {
-                if self.connections.get(index).is_some() {
+                if let Some(slot) = self.connections.get_mut(index) {
+                    slot.set(bits::STARVED, false);
                     self.make_ready(index);
                 }
             }

@@ -39,13 +39,17 @@ impl<T: Transport> Reactor<T> {
             self.received(index, 0);
         }
         let mut turn = 0;
-        while self.may_read(index) {
+        loop {
+            let room = self.may_read(index);
+            if room == 0 {
+                return;
+            }
             if turn >= READ_TURN_BYTES {
                 self.make_ready(index);
                 return;
             }
             let slot = &mut self.connections[index];
-            match slot.transport.read(&mut self.buffer) {
+            match slot.transport.read(&mut self.buffer[..room]) {
                 Ok(0) => return self.end_of_stream(index),
                 Ok(count) => {
                     turn += count;
@@ -63,24 +67,37 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
-    pub(super) fn may_read(&mut self, index: u32) -> bool {
+    /// How many bytes may be read at once; 0: the rest waits in the kernel.
+    pub(super) fn may_read(&mut self, index: u32) -> usize {
         let slot = &self.connections[index];
         if !slot.is(bits::READABLE) || slot.is(bits::DEAD) || slot.is(bits::READ_CLOSED) {
-            return false;
+            return 0;
         }
         if slot.is(bits::ENDING) {
-            return true;
+            return READ_TURN_BYTES;
         }
-        if self.unfinished_bytes >= self.limits.unfinished_bytes_max && unfinished(slot) > 0 {
-            self.starved.push(index);
-            return false;
+        let mut room = READ_TURN_BYTES;
+        if self.unfinished_bytes >= self.limits.unfinished_bytes_max {
+            // Small requests still pass, and this much of every connection is the most that comes on top.
+            room = PENDING_BYTES.saturating_sub(unfinished(slot));
+            if room == 0 {
+                if !slot.is(bits::STARVED) {
+                    self.connections[index].set(bits::STARVED, true);
+                    self.starved.push(index);
+                }
+                return 0;
+            }
         }
         let spill = slot.extra.as_ref().map_or(0, |extra| extra.spill.len());
         match slot.phase() {
-            Some(Phase::Head { .. }) => !self.is_full(index),
-            Some(Phase::Body | Phase::Dropping) => true,
-            Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => spill < PENDING_BYTES,
-            None => slot.session.as_ref().is_none_or(|session| session.accepts_input()) && !self.is_full(index),
+            Some(Phase::Head { .. }) if self.is_full(index) => 0,
+            Some(Phase::Head { .. } | Phase::Body | Phase::Dropping) => room,
+            Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => room.min(PENDING_BYTES.saturating_sub(spill)),
+            None if self.is_full(index) => 0,
+            None => {
+                let accepts = slot.session.as_ref().is_none_or(|session| session.accepts_input());
+                if accepts { room } else { 0 }
+            }
         }
     }
 

@@ -525,6 +525,34 @@ fn who_stays_too_slow_is_cut_after_the_close_time() {
 }
 
 #[test]
+fn bytes_behind_a_waiting_request_stay_in_the_kernel() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, get("/wait"));
+    house.send(&client, vec![b'x'; 60_000]);
+    assert!(house.reactor.unfinished_bytes <= 4096, "{} bytes are held", house.reactor.unfinished_bytes);
+    assert!(client.unread() >= 60_000 - 4096);
+}
+
+#[test]
+fn bodies_of_many_share_one_budget_and_a_small_request_still_passes() {
+    let mut house = House::new(Limits { unfinished_bytes_max: 100_000, ..limits() });
+    let clients: Vec<Client> = (0..20).map(|_| house.connect()).collect();
+    for client in &clients {
+        house.send(client, "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
+        house.send(client, vec![b'x'; 50_000]);
+    }
+    let held = house.reactor.unfinished_bytes;
+    assert!(held < 100_000 + 65_536 + 20 * 4096, "{held} bytes are held");
+    let small = house.connect();
+    house.send(&small, "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+    assert!(small.got().ends_with("5 bytes"));
+    house.end(&clients[0]);
+    house.end(&clients[1]);
+    assert!(clients[2].unread() < 50_000 - 4096, "who waited reads on when others have left");
+}
+
+#[test]
 fn a_body_that_is_called_for_leaves_the_connection_open() {
     let mut house = House::new(limits());
     let client = house.connect();
