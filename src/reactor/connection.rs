@@ -173,7 +173,6 @@ pub struct Http {
     /// The dialect's refusal of a body that turns out too large.
     pub body_too_large: Option<fn() -> Response>,
     pub collected: Vec<u8>,
-    pub takes_body: bool,
     /// When the body began to arrive, and how much of it has.
     pub body_since: u64,
     pub body_bytes: u64,

@@ -201,7 +201,6 @@ impl<T: Transport> Reactor<T> {
             body: None,
             body_too_large: None,
             collected: Vec::new(),
-            takes_body: false,
             body_since: 0,
             body_bytes: 0,
             upgrade: None,

@@ -283,24 +283,26 @@ impl<T: Transport> Reactor<T> {
         };
         let slot = &mut self.connections[index];
         let http = slot.extra.as_mut().and_then(|extra| extra.http.as_mut()).expect("an HTTP connection");
-        let takes_body = matches!(opening, Some(Opening::Hold { takes_body: true, .. }));
-        if head.expects_continue && has_body && !takes_body {
-            // The client may or may not send the body now: only a closed connection keeps it apart from the next request.
+        if head.expects_continue {
+            // Until it is called for, the client may or may not send the body: only a closed connection keeps it apart from
+            // the next request.
             http.keep_alive = false;
         }
         match opening {
             Some(Opening::Hold { session, takes_body }) => {
                 slot.session = Some(session);
                 if takes_body && has_body {
-                    http.takes_body = true;
                     http.phase = Phase::Body;
                     http.deadline = Some(body_deadline);
                     self.perform(index);
-                    if head.expects_continue && self.connections[index].phase() == Some(Phase::Body) {
+                    if head.expects_continue
+                        && let Some(http) = self.connections[index].http()
+                        && http.phase == Phase::Body
+                    {
+                        http.keep_alive = head.keep_alive;
                         self.push(index, Run::new(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]), true);
                     }
                 } else {
-                    http.takes_body = false;
                     self.perform(index);
                     if takes_body {
                         self.call(index, |session, actions| session.received(Inbound::Body(Vec::new()), actions));

@@ -553,6 +553,16 @@ fn bodies_of_many_share_one_budget_and_a_small_request_still_passes() {
 }
 
 #[test]
+fn a_body_that_was_never_called_for_is_not_mistaken_for_the_next_request() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, "POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\nExpect: 100-continue\r\n\r\n");
+    let answer = client.got();
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(client.is_shut());
+}
+
+#[test]
 fn a_body_that_is_called_for_leaves_the_connection_open() {
     let mut house = House::new(limits());
     let client = house.connect();
