@@ -251,11 +251,11 @@ impl<T: Transport> Reactor<T> {
         let now = self.now;
         let body_bytes_max = limits.map_or(self.limits.body_bytes_max, |limits| limits.body_bytes_max);
         let body_deadline = now.after(self.limits.body_stall);
-        let reactor = self.index;
+        let (reactor, draining) = (self.index, self.draining);
         let Some(http) = self.connections[index].http() else { return };
         http.deadline = None;
         http.phase = Phase::Waiting;
-        http.keep_alive = head.keep_alive;
+        http.keep_alive = head.keep_alive && !draining;
         http.framing = match head.version {
             Version::Http11 => Framing::Chunked,
             Version::Http10 => Framing::UntilClose,
@@ -299,7 +299,7 @@ impl<T: Transport> Reactor<T> {
                         && let Some(http) = self.connections[index].http()
                         && http.phase == Phase::Body
                     {
-                        http.keep_alive = head.keep_alive;
+                        http.keep_alive = head.keep_alive && !draining;
                         self.push(index, Run::new(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]), true);
                     }
                 } else {
@@ -328,6 +328,10 @@ impl<T: Transport> Reactor<T> {
                 self.actions.drain();
                 self.respond(index, Response::new(404));
             }
+        }
+        if draining {
+            // Its head came after the goodbye to everybody.
+            self.call(index, |session, actions| session.draining(actions));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
 use super::transport::Transport;
-use super::{Event, Limits, Reactor};
+use super::{Control, Event, Limits, Reactor};
 use crate::access::SharedAccess;
 use crate::clock::Now;
 use crate::exchange::{Answer, Join, JoinTopic, Question, StartAt, SubscriptionId};
@@ -572,6 +572,29 @@ fn a_body_that_is_called_for_leaves_the_connection_open() {
     assert!(client.got().contains("\r\nConnection: keep-alive\r\n"));
     house.send(&client, get("/now"));
     assert!(client.got().ends_with("now"));
+}
+
+#[test]
+fn a_request_that_completes_while_the_server_stops_hears_of_it() {
+    let mut house = House::new(limits());
+    let (idle, begun, dropping, waiting) = (house.connect(), house.connect(), house.connect(), house.connect());
+    house.send(&begun, "GET /wait HTTP/1.1\r\n");
+    house.send(&dropping, "POST /now HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+    house.send(&waiting, get("/wait"));
+    house.reactor.control(Control::Drain, house.now);
+    house.settle();
+    assert!(idle.is_shut());
+    house.send(&begun, "Host: x\r\n\r\n");
+    house.send(&dropping, "hello");
+    for (name, client) in [("begun", &begun), ("dropping", &dropping), ("waiting", &waiting)] {
+        assert!(client.is_shut(), "{name}: {}", client.got());
+    }
+    assert!(begun.got().ends_with("stopping"));
+    for client in [&idle, &begun, &dropping, &waiting] {
+        house.end(client);
+        assert!(client.is_closed());
+    }
+    assert_eq!(house.reactor.connection_count(), 0);
 }
 
 #[test]
