@@ -5,7 +5,7 @@ use super::outbox::Run;
 use super::transport::Transport;
 use super::{READ_TURN_BYTES, Reactor, unfinished};
 use crate::http::body::{Body, BodyError};
-use crate::http::head::{self, BodyLength, Head, HeadError, Scan, ScanLimits, Version};
+use crate::http::head::{self, Head, HeadError, Scan, ScanLimits, Version};
 use crate::http::response::{Framing, Response};
 use crate::metrics::Counter;
 use crate::session::{HeadLimits, Inbound, Opening, Request};
@@ -310,7 +310,7 @@ impl<T: Transport> Reactor<T> {
                 }
             }
             Some(Opening::WebSocket { session, upgrade }) => {
-                if head.body != BodyLength::None {
+                if has_body {
                     self.actions.drain();
                     self.count(Counter::RefusedRequests, 1);
                     return self.respond(index, Response::new(400).closing());

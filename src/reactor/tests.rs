@@ -631,3 +631,11 @@ fn a_peer_that_closes_first_gets_its_code_back_and_the_end() {
     house.end(&client);
     assert!(client.is_closed());
 }
+
+#[test]
+fn an_upgrade_may_say_that_it_has_no_body() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, UPGRADE.replace("Host: x\r\n", "Host: x\r\nContent-Length: 0\r\n"));
+    assert!(client.got().starts_with("HTTP/1.1 101 "));
+}
