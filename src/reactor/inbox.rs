@@ -92,6 +92,11 @@ impl Inbox {
     pub fn heard(&self) {
         self.bell.heard();
     }
+
+    /// Replies that wait at this moment.
+    pub fn waiting(&self) -> usize {
+        self.receiver.len()
+    }
 }
 
 impl Iterator for Inbox {

@@ -1,21 +1,24 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
+use super::inbox::{self, Bell};
+use super::thread::{self, Order};
 use super::transport::Transport;
-use super::{Control, Event, Limits, Reactor};
+use super::{Control, Event, Limits, Reactor, listener};
 use crate::access::SharedAccess;
-use crate::clock::Now;
-use crate::exchange::{Answer, Join, JoinTopic, Question, StartAt, SubscriptionId};
+use crate::clock::{Clock, Now};
+use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, StartAt, SubscriptionId, TopicId};
 use crate::http::response::Response;
 use crate::hub::request::{Origin, ToHub, ToReactor, Token};
+use crate::hub::thread::Port;
 use crate::hub::{Hub, Settings, Window};
-use crate::message::{Encoder, EncodingId, Message};
+use crate::message::{Encoder, EncodingId, Message, Seq, Stamp};
 use crate::metrics::{Counter, Metrics};
 use crate::session::{
     Actions, ConnectionLimits, Delivery, Dialect, Door, Encoders, HeadLimits, Inbound, Opening, Registry, Request, Session,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -638,4 +641,65 @@ fn an_upgrade_may_say_that_it_has_no_body() {
     let client = house.connect();
     house.send(&client, UPGRADE.replace("Host: x\r\n", "Host: x\r\nContent-Length: 0\r\n"));
     assert!(client.got().starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
+fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodbye() {
+    const MESSAGES: u64 = 10_000;
+    let poll = mio::Poll::new().unwrap();
+    let bell = Arc::new(Bell::new(mio::Waker::new(poll.registry(), thread::WAKER).unwrap()));
+    let (mut port, inbox) = inbox::inbox(bell.clone());
+    let (hub, asked) = crossbeam_channel::unbounded();
+    let (order, orders) = crossbeam_channel::unbounded();
+    let (begun, has_begun) = crossbeam_channel::bounded(1);
+    let mut encoders = Encoders::default();
+    let encoding = encoders.add("plain".into(), Arc::new(Plain));
+    let registry = Arc::new(Registry::new(vec![Arc::new(Small { encoding })], encoders, SharedAccess::default()));
+    let setup = thread::Setup {
+        index: 0,
+        poll,
+        inbox,
+        orders,
+        bell: bell.clone(),
+        hub,
+        registry,
+        limits: limits(),
+        metrics: Arc::new(Metrics::new(1)),
+        clock: Clock::start(),
+        connections_max: 10,
+        user_timeout: Duration::from_secs(30),
+        private_fd_tables: false,
+        begun,
+    };
+    let reactor = std::thread::spawn(move || thread::run(setup));
+    has_begun.recv().unwrap();
+    let (_reserved, address) = listener::reserve((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let (done, opened) = crossbeam_channel::bounded(1);
+    order.send(Order::Listen { addresses: vec![(address, Door::Public)], done }).unwrap();
+    bell.ring();
+    opened.recv().unwrap().unwrap();
+
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.write_all(UPGRADE.as_bytes()).unwrap();
+    let origin = loop {
+        if let ToHub::Join { origin, .. } = asked.recv().unwrap() {
+            break origin;
+        }
+    };
+    let topic = TopicId { index: 0, generation: 1 };
+    let joined = JoinedTopic { id: SubscriptionId(1), topic, from: Seq(0) };
+    let joined = Joined { head: Stamp::default(), topics: vec![joined], start: None, gap: false, foreign: false };
+    let mut batch = vec![ToReactor::Joined { connection: origin.connection, ticket: origin.ticket, joined: Box::new(joined) }];
+    batch.extend((1..=MESSAGES).map(|seq| {
+        let stamp = Stamp { seq: Seq(seq), ..Stamp::default() };
+        ToReactor::Deliver { topic, message: Arc::new(Message::new(stamp, "a".into(), seq as i64, b"m"[..].into())) }
+    }));
+    order.send(Order::Control(Control::Drain)).unwrap();
+    port.push(&mut batch);
+
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).unwrap();
+    assert_eq!(got.iter().rev().take_while(|&&byte| byte == b'm').count() as u64, MESSAGES);
+    drop(client);
+    reactor.join().unwrap().unwrap();
 }
