@@ -369,7 +369,7 @@ mod tests {
         let before = bench.head();
         assert_eq!(bench.delete(&["a", "unknown", "a"]), 1);
         let inbox = bench.inbox(1);
-        let Some(ToReactor::Removed { topic, last: lost, message }) = inbox.last() else { panic!("{inbox:?}") };
+        let Some(ToReactor::Removed { topic, last: lost, message, .. }) = inbox.last() else { panic!("{inbox:?}") };
         assert_eq!((*topic, *lost), (joined.topics[0].topic, last.seq));
         assert_eq!((text(message), message.id, message.stored), ("a:gone".into(), -2, false));
         assert_eq!(message.stamp.position(), before.position());

@@ -1,6 +1,6 @@
 //! Carries out what a session wishes.
 
-use super::connection::{Joining, Phase, bits};
+use super::connection::{Cut, Joining, Phase, bits};
 use super::outbox::Run;
 use super::transport::Transport;
 use super::{Reactor, tick_at};
@@ -232,12 +232,11 @@ impl<T: Transport> Reactor<T> {
     /// Writes the whole answer and makes the connection ready for the next request, or ends it.
     pub(super) fn respond(&mut self, index: u32, response: Response) {
         self.end_session(index);
-        let draining = self.draining;
         let slot = &mut self.connections[index];
         let closed = slot.is(bits::READ_CLOSED);
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         http.upgrade = None;
-        let keep = http.keep_alive && !response.close && !draining && !closed;
+        let keep = http.keep_alive && !response.close && !closed;
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         response.write(&mut bytes, self.now.unix_seconds(), Framing::Length, keep);
         self.push(index, Run::new(bytes), true);
@@ -260,6 +259,11 @@ impl<T: Transport> Reactor<T> {
         if http.body.as_ref().is_some_and(|body| !body.is_done()) {
             http.phase = Phase::Dropping;
             http.deadline = Some(now.after(stall));
+            // While the session took its time nobody read.
+            http.body_since = now.micros;
+            http.body_bytes = 0;
+        } else if self.draining {
+            return self.end_after_flush(index);
         } else {
             http.body = None;
             http.phase = Phase::Head { idle: true };
@@ -287,13 +291,12 @@ impl<T: Transport> Reactor<T> {
 
     fn finish(&mut self, index: u32) {
         self.end_session(index);
-        let draining = self.draining;
         let slot = &mut self.connections[index];
         let closed = slot.is(bits::READ_CLOSED);
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         match http.framing {
             Framing::Chunked | Framing::Length => {
-                let keep = http.keep_alive && !draining && !closed;
+                let keep = http.keep_alive && !closed;
                 self.push(index, Run::new(&b"0\r\n\r\n"[..]), true);
                 if keep {
                     self.next_request(index);
@@ -324,12 +327,12 @@ impl<T: Transport> Reactor<T> {
         self.end_within(index, self.limits.close_time);
     }
 
-    fn end_within(&mut self, index: u32, patience: Duration) {
-        let at = self.now.after(patience);
+    fn end_within(&mut self, index: u32, close_time: Duration) {
+        let cut = Cut { micros: self.now.after(close_time), close_time, is_patient: true };
         let slot = &mut self.connections[index];
         slot.set(bits::ENDING, true);
         let extra = slot.extra();
-        extra.cut_at = Some(at);
+        extra.cut_at = Some(cut);
         extra.http = None;
         extra.decoder = None;
         extra.newest_pong = None;

@@ -11,6 +11,7 @@ use crate::websocket::decoder::Decoder;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Facts about a connection, one bit each.
 pub mod bits {
@@ -42,6 +43,8 @@ pub mod bits {
     pub const STREAMING: u16 = 1 << 12;
     /// The 101 is in the outbox: nothing may overtake it.
     pub const GREETING: u16 = 1 << 13;
+    /// On the list of those that wait for the bytes of others to become fewer.
+    pub const STARVED: u16 = 1 << 14;
 }
 
 /// The part of a connection that exists even while it idles.
@@ -97,8 +100,8 @@ pub struct Extra {
     pub more: Vec<Subscription>,
     /// Tickets of questions and publications that this session waits for.
     pub asked: VecDeque<u64>,
-    /// When a closing connection is cut, in monotonic microseconds.
-    pub cut_at: Option<u64>,
+    /// When a closing connection is cut.
+    pub cut_at: Option<Cut>,
     /// Pongs that wait for the socket.
     pub pongs: u32,
     /// The one pong that stands for all pings beyond those.
@@ -121,6 +124,16 @@ impl Extra {
             && newest_pong.is_none()
             && *unfinished == 0
     }
+}
+
+/// How long a connection that we end may go on.
+pub struct Cut {
+    /// In monotonic microseconds.
+    pub micros: u64,
+    /// Time of the peer from the end of our direction to that of its own.
+    pub close_time: Duration,
+    /// Until our direction ends, every byte that the peer takes gives it more time.
+    pub is_patient: bool,
 }
 
 /// A join that the hub has not answered yet. Its subscriptions take nothing.
@@ -177,7 +190,6 @@ pub struct Http {
     /// The dialect's refusal of a body that turns out too large.
     pub body_too_large: Option<fn() -> Response>,
     pub collected: Vec<u8>,
-    pub takes_body: bool,
     /// When the body began to arrive, and how much of it has.
     pub body_since: u64,
     pub body_bytes: u64,

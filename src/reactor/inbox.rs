@@ -103,6 +103,11 @@ impl<W: Wake> Inbox<W> {
     pub fn heard(&self) {
         self.bell.heard();
     }
+
+    /// Replies that wait at this moment.
+    pub fn waiting(&self) -> usize {
+        self.receiver.len()
+    }
 }
 
 impl<W> Iterator for Inbox<W> {

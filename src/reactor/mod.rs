@@ -202,7 +202,6 @@ impl<T: Transport> Reactor<T> {
             body: None,
             body_too_large: None,
             collected: Vec::new(),
-            takes_body: false,
             body_since: 0,
             body_bytes: 0,
             upgrade: None,
@@ -304,6 +303,11 @@ impl<T: Transport> Reactor<T> {
             || !self.dead.is_empty()
     }
 
+    /// Whether the last turn left something in the inbox.
+    pub fn inbox_waits(&self) -> bool {
+        self.inbox_waits
+    }
+
     /// The monotonic microsecond at which a timer is due, and the wall-clock second at which a token expires.
     pub fn next_deadline(&self) -> (Option<u64>, Option<u64>) {
         (self.wheel.next_micros(), self.next_expiry)
@@ -344,7 +348,7 @@ impl<T: Transport> Reactor<T> {
             self.connections[index].set(bits::READABLE, true);
             self.make_ready(index);
         }
-        if event.hangup && !self.may_read(index) {
+        if event.hangup && self.may_read(index) == 0 {
             // Nobody reads here now, so nobody would see the end of the stream.
             self.end_of_stream(index);
         }
@@ -443,9 +447,13 @@ impl<T: Transport> Reactor<T> {
             if !slot.is(bits::LINGERING) {
                 slot.transport.shutdown();
                 slot.set(bits::LINGERING, true);
+                if let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+                    cut.micros = self.now.after(cut.close_time);
+                }
                 if slot.is(bits::READ_CLOSED) {
                     self.kill(index);
                 } else {
+                    self.schedule(index);
                     self.make_ready(index);
                 }
             }
@@ -512,7 +520,8 @@ impl<T: Transport> Reactor<T> {
     fn feed_starved(&mut self) {
         if self.unfinished_bytes < self.limits.unfinished_bytes_max && !self.starved.is_empty() {
             for index in std::mem::take(&mut self.starved) {
-                if self.connections.get(index).is_some() {
+                if let Some(slot) = self.connections.get_mut(index) {
+                    slot.set(bits::STARVED, false);
                     self.make_ready(index);
                 }
             }
@@ -559,10 +568,10 @@ impl<T: Transport> Reactor<T> {
     fn timer_fired(&mut self, index: u32) {
         let now = self.now.micros;
         let slot = &mut self.connections[index];
-        if slot.extra.as_ref().and_then(|extra| extra.cut_at).is_some_and(|at| now >= at) {
-            return self.kill(index);
-        }
         let no_progress = patience(slot, self.limits.no_progress);
+        if slot.is(bits::ENDING) {
+            return self.cut_comes_up(index, no_progress);
+        }
         // A socket that is willing has only to be written to: after a long pause of ours that is not the client's fault.
         let refuses = !slot.is(bits::WRITABLE);
         if refuses && slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
@@ -578,13 +587,33 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
+    /// Cuts a connection that we end, unless its time is not over.
+    fn cut_comes_up(&mut self, index: u32, no_progress: u64) {
+        let now = self.now.micros;
+        let slot = &mut self.connections[index];
+        let lingers = slot.is(bits::LINGERING);
+        let stalled_since = slot.outbox.stalled_since();
+        let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) else { return };
+        if !lingers && cut.is_patient {
+            // What is queued is sent, however long that takes: a slow reader is none that stands still.
+            cut.micros = cut.micros.max(stalled_since.unwrap_or(now) + no_progress);
+        }
+        if now >= cut.micros {
+            self.kill(index);
+        }
+    }
+
     /// The client took nothing for too long, or the log no longer reaches back to it.
     fn too_slow(&mut self, index: u32) {
-        if self.connections[index].is(bits::ENDING) || self.connections[index].session.is_none() {
+        if self.connections[index].session.is_none() {
             return self.kill(index);
         }
         self.count(Counter::DroppedTooSlow, 1);
         self.call(index, |session, actions| session.too_slow(actions));
+        if let Some(cut) = self.connections[index].extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+            // It had its time already.
+            cut.is_patient = false;
+        }
     }
 
     fn review_slice(&mut self) {
@@ -639,68 +668,12 @@ fn patience<T>(slot: &Slot<T>, otherwise: Duration) -> u64 {
 
 /// The earliest instant at which something of the connection is due.
 fn next_due<T>(slot: &Slot<T>, no_progress: Duration) -> Option<u64> {
+    let extra = slot.extra.as_ref();
+    if let Some(cut) = extra.and_then(|extra| extra.cut_at.as_ref()) {
+        return Some(cut.micros);
+    }
     let wake = (slot.wake != 0).then(|| u64::from(slot.wake) * TICK_MICROS);
     let stalled = slot.outbox.stalled_since().map(|since| since + patience(slot, no_progress));
-    let extra = slot.extra.as_ref();
-    let cut = extra.and_then(|extra| extra.cut_at);
     let http = extra.and_then(|extra| extra.http.as_ref()).and_then(|http| http.deadline);
-    [wake, stalled, cut, http].into_iter().flatten().min()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::access::Access;
-    use crate::session::Encoders;
-    use std::io::{self, IoSlice};
-    use std::net::Ipv4Addr;
-    use std::rc::Rc;
-
-    /// A client that says nothing. Its strong count tells whether the reactor still has it.
-    struct Silent(#[expect(dead_code, reason = "only counted")] Rc<()>);
-
-    impl Transport for Silent {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        fn write(&mut self, _: &[IoSlice<'_>]) -> io::Result<usize> {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-        fn shutdown(&mut self) {}
-    }
-
-    fn limits() -> Limits {
-        let minute = Duration::from_secs(60);
-        Limits {
-            head_time: minute,
-            keep_alive_idle: minute,
-            body_stall: minute,
-            body_min_rate: 0,
-            line_bytes_max: 1024,
-            field_bytes_max: 1024,
-            body_bytes_max: 1024,
-            unopened_max: 2,
-            unanswered_max: 1,
-            unanswered_bytes_max: 1,
-            unfinished_bytes_max: 1024,
-            close_time: minute,
-            no_progress: minute,
-        }
-    }
-
-    #[test]
-    fn beyond_the_bound_of_unopened_connections_the_oldest_one_goes_and_no_other() {
-        let now = Now { micros: 1_000_000, unix_micros: 1_000_000 };
-        let access = Arc::new(arc_swap::ArcSwap::from_pointee(Access::default()));
-        let registry = Arc::new(Registry::new(Vec::new(), Encoders::default(), access));
-        let mut reactor = Reactor::new(0, registry, limits(), Arc::new(Metrics::new(1)), now);
-        let clients: Vec<Rc<()>> = (0..4).map(|_| Rc::new(())).collect();
-        for client in &clients {
-            reactor.accept(Silent(client.clone()), Door::Public, Ipv4Addr::LOCALHOST.into(), now);
-        }
-        reactor.turn(&[], &mut std::iter::empty(), now);
-        reactor.write();
-        assert_eq!(clients.iter().map(Rc::strong_count).collect::<Vec<_>>(), [1, 1, 2, 2]);
-        reactor.check();
-    }
+    [wake, stalled, http].into_iter().flatten().min()
 }

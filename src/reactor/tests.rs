@@ -1,21 +1,24 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
+use super::inbox::{self, Bell};
+use super::thread::{self, Order};
 use super::transport::Transport;
-use super::{Event, Limits, Reactor};
+use super::{Control, Event, Limits, Reactor, listener};
 use crate::access::SharedAccess;
-use crate::clock::Now;
-use crate::exchange::{Answer, Join, JoinTopic, Question, StartAt, SubscriptionId};
+use crate::clock::{Clock, Now};
+use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, StartAt, SubscriptionId, TopicId};
 use crate::http::response::Response;
 use crate::hub::request::{Origin, ToHub, ToReactor, Token};
+use crate::hub::thread::Port;
 use crate::hub::{Hub, Settings, Window};
-use crate::message::{Encoder, EncodingId, Message};
+use crate::message::{Encoder, EncodingId, Message, Seq, Stamp};
 use crate::metrics::{Counter, Metrics};
 use crate::session::{
     Actions, ConnectionLimits, Delivery, Dialect, Door, Encoders, HeadLimits, Inbound, Opening, Registry, Request, Session,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,7 +36,6 @@ struct Cable {
     to_client: Vec<u8>,
     /// Bytes that the kernel still takes; `None`: any number.
     room: Option<usize>,
-    writes: usize,
     /// The server sends no more.
     shut: bool,
     dropped: bool,
@@ -55,14 +57,16 @@ impl Transport for Wire {
     fn write(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut cable = self.0.borrow_mut();
         assert!(!cable.shut, "nothing follows the end");
-        let all: Vec<u8> = frames.iter().flat_map(|frame| frame.to_vec()).collect();
-        let taken = cable.room.map_or(all.len(), |room| room.min(all.len()));
+        let mut taken = 0;
+        for frame in frames {
+            let count = cable.room.map_or(frame.len(), |room| frame.len().min(room - taken));
+            cable.to_client.extend_from_slice(&frame[..count]);
+            taken += count;
+        }
         if taken == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        cable.writes += 1;
         cable.room = cable.room.map(|room| room - taken);
-        cable.to_client.extend_from_slice(&all[..taken]);
         Ok(taken)
     }
 
@@ -426,6 +430,91 @@ fn a_panic_of_a_dialect_ends_its_connection_and_no_other() {
 }
 
 #[test]
+fn who_pipelines_and_reads_no_answers_waits_instead_of_filling_memory() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(0);
+    for _ in 0..5 {
+        house.send(&client, get("/big").repeat(4));
+    }
+    let index = house.reactor.connections.find(client.token).unwrap();
+    let waiting = house.reactor.connections[index].outbox.bytes();
+    assert!(waiting < 2 * BIG, "{waiting} bytes wait");
+    assert!(client.unread() > 0, "the rest stays in the kernel");
+    client.takes_everything();
+    house.writable(&client);
+    assert_eq!(client.got().matches("HTTP/1.1 200 OK").count(), 20, "and nothing is lost");
+}
+
+#[test]
+fn a_slow_but_living_reader_gets_the_whole_last_answer() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(10_000);
+    house.send(&client, "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut got = 0;
+    while !client.is_shut() {
+        assert!(!client.is_closed(), "cut after {got} bytes");
+        got += client.got().len();
+        house.pass(Duration::from_secs(1));
+        client.takes(10_000);
+        house.writable(&client);
+    }
+    got += client.got().len();
+    assert!(got > BIG, "{got} bytes");
+    house.pass(Duration::from_millis(1_900));
+    assert!(!client.is_closed(), "the peer has its time to close");
+    house.pass(Duration::from_millis(200));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_reader_that_takes_nothing_more_of_the_last_answer_is_cut() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(10_000);
+    house.send(&client, "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    house.pass(Duration::from_secs(29));
+    assert!(!client.is_closed());
+    house.pass(Duration::from_millis(1_100));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_long_answer_outlives_the_time_between_two_requests() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.takes(10_000);
+    house.send(&client, get("/big"));
+    let mut got = 0;
+    while got < BIG {
+        assert!(!client.is_closed(), "cut after {got} bytes");
+        got += client.got().len();
+        house.pass(Duration::from_secs(1));
+        client.takes(10_000);
+        house.writable(&client);
+    }
+}
+
+#[test]
+fn who_is_too_slow_is_told_so_if_it_wakes_up_within_the_close_time() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, UPGRADE);
+    client.takes(0);
+    house.publish("m");
+    house.settle();
+    house.pass(Duration::from_secs(30));
+    assert_eq!(house.counted(Counter::DroppedTooSlow), 1);
+    house.pass(Duration::from_millis(1_500));
+    assert!(!client.is_closed());
+    client.takes_everything();
+    client.got();
+    house.writable(&client);
+    assert!(client.got().ends_with("too slow") && client.is_shut());
+}
+
+#[test]
 fn who_stays_too_slow_is_cut_after_the_close_time() {
     let mut house = House::new(limits());
     let client = house.connect();
@@ -439,6 +528,44 @@ fn who_stays_too_slow_is_cut_after_the_close_time() {
 }
 
 #[test]
+fn bytes_behind_a_waiting_request_stay_in_the_kernel() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, get("/wait"));
+    house.send(&client, vec![b'x'; 60_000]);
+    assert!(house.reactor.unfinished_bytes <= 4096, "{} bytes are held", house.reactor.unfinished_bytes);
+    assert!(client.unread() >= 60_000 - 4096);
+}
+
+#[test]
+fn bodies_of_many_share_one_budget_and_a_small_request_still_passes() {
+    let mut house = House::new(Limits { unfinished_bytes_max: 100_000, ..limits() });
+    let clients: Vec<Client> = (0..20).map(|_| house.connect()).collect();
+    for client in &clients {
+        house.send(client, "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
+        house.send(client, vec![b'x'; 50_000]);
+    }
+    let held = house.reactor.unfinished_bytes;
+    assert!(held < 100_000 + 65_536 + 20 * 4096, "{held} bytes are held");
+    let small = house.connect();
+    house.send(&small, "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+    assert!(small.got().ends_with("5 bytes"));
+    house.end(&clients[0]);
+    house.end(&clients[1]);
+    assert!(clients[2].unread() < 50_000 - 4096, "who waited reads on when others have left");
+}
+
+#[test]
+fn a_body_that_was_never_called_for_is_not_mistaken_for_the_next_request() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, "POST /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\nExpect: 100-continue\r\n\r\n");
+    let answer = client.got();
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert!(client.is_shut());
+}
+
+#[test]
 fn a_body_that_is_called_for_leaves_the_connection_open() {
     let mut house = House::new(limits());
     let client = house.connect();
@@ -448,6 +575,29 @@ fn a_body_that_is_called_for_leaves_the_connection_open() {
     assert!(client.got().contains("\r\nConnection: keep-alive\r\n"));
     house.send(&client, get("/now"));
     assert!(client.got().ends_with("now"));
+}
+
+#[test]
+fn a_request_that_completes_while_the_server_stops_hears_of_it() {
+    let mut house = House::new(limits());
+    let (idle, begun, dropping, waiting) = (house.connect(), house.connect(), house.connect(), house.connect());
+    house.send(&begun, "GET /wait HTTP/1.1\r\n");
+    house.send(&dropping, "POST /now HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+    house.send(&waiting, get("/wait"));
+    house.reactor.control(Control::Drain, house.now);
+    house.settle();
+    assert!(idle.is_shut());
+    house.send(&begun, "Host: x\r\n\r\n");
+    house.send(&dropping, "hello");
+    for (name, client) in [("begun", &begun), ("dropping", &dropping), ("waiting", &waiting)] {
+        assert!(client.is_shut(), "{name}: {}", client.got());
+    }
+    assert!(begun.got().ends_with("stopping"));
+    for client in [&idle, &begun, &dropping, &waiting] {
+        house.end(client);
+        assert!(client.is_closed());
+    }
+    assert_eq!(house.reactor.connection_count(), 0);
 }
 
 #[test]
@@ -483,4 +633,73 @@ fn a_peer_that_closes_first_gets_its_code_back_and_the_end() {
     assert_eq!((client.unread(), house.reactor.unfinished_bytes), (0, 0));
     house.end(&client);
     assert!(client.is_closed());
+}
+
+#[test]
+fn an_upgrade_may_say_that_it_has_no_body() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, UPGRADE.replace("Host: x\r\n", "Host: x\r\nContent-Length: 0\r\n"));
+    assert!(client.got().starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
+fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodbye() {
+    const MESSAGES: u64 = 10_000;
+    let poll = mio::Poll::new().unwrap();
+    let bell = Arc::new(Bell::new(mio::Waker::new(poll.registry(), thread::WAKER).unwrap()));
+    let (mut port, inbox) = inbox::inbox(bell.clone());
+    let (hub, asked) = crossbeam_channel::unbounded();
+    let (order, orders) = crossbeam_channel::unbounded();
+    let (begun, has_begun) = crossbeam_channel::bounded(1);
+    let mut encoders = Encoders::default();
+    let encoding = encoders.add("plain".into(), Arc::new(Plain));
+    let registry = Arc::new(Registry::new(vec![Arc::new(Small { encoding })], encoders, SharedAccess::default()));
+    let setup = thread::Setup {
+        index: 0,
+        poll,
+        inbox,
+        orders,
+        bell: bell.clone(),
+        hub,
+        registry,
+        limits: limits(),
+        metrics: Arc::new(Metrics::new(1)),
+        clock: Clock::start(),
+        connections_max: 10,
+        user_timeout: Duration::from_secs(30),
+        private_fd_tables: false,
+        begun,
+    };
+    let reactor = std::thread::spawn(move || thread::run(setup));
+    has_begun.recv().unwrap();
+    let (_reserved, address) = listener::reserve((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let (done, opened) = crossbeam_channel::bounded(1);
+    order.send(Order::Listen { addresses: vec![(address, Door::Public)], done }).unwrap();
+    bell.ring();
+    opened.recv().unwrap().unwrap();
+
+    let mut client = std::net::TcpStream::connect(address).unwrap();
+    client.write_all(UPGRADE.as_bytes()).unwrap();
+    let origin = loop {
+        if let ToHub::Join { origin, .. } = asked.recv().unwrap() {
+            break origin;
+        }
+    };
+    let topic = TopicId { index: 0, generation: 1 };
+    let joined = JoinedTopic { id: SubscriptionId(1), topic, from: Seq(0) };
+    let joined = Joined { head: Stamp::default(), topics: vec![joined], start: None, gap: false, foreign: false };
+    let mut batch = vec![ToReactor::Joined { connection: origin.connection, ticket: origin.ticket, joined: Box::new(joined) }];
+    batch.extend((1..=MESSAGES).map(|seq| {
+        let stamp = Stamp { seq: Seq(seq), ..Stamp::default() };
+        ToReactor::Deliver { topic, message: Arc::new(Message::new(stamp, "a".into(), seq as i64, b"m"[..].into())) }
+    }));
+    order.send(Order::Control(Control::Drain)).unwrap();
+    port.push(&mut batch);
+
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).unwrap();
+    assert_eq!(got.iter().rev().take_while(|&&byte| byte == b'm').count() as u64, MESSAGES);
+    drop(client);
+    reactor.join().unwrap().unwrap();
 }

@@ -154,6 +154,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
                     if let Control::Drain = control {
                         listeners.clear();
                         draining = true;
+                        take_preceding(&mut reactor, &mut inbox, &hub, &clock);
                     }
                     reactor.control(control, clock.now());
                 }
@@ -177,6 +178,21 @@ fn send(reactor: &mut Reactor<TcpStream>, hub: &Sender<ToHub>) {
     for request in reactor.outgoing() {
         // A hub that has ended answers nobody; the server is ending then, too.
         let _ = hub.send(request);
+    }
+}
+
+/// What was acknowledged before the order to stop reaches its subscribers before the goodbye does.
+fn take_preceding(reactor: &mut Reactor<TcpStream>, inbox: &mut Inbox, hub: &Sender<ToHub>, clock: &Clock) {
+    let count = inbox.waiting();
+    let mut preceding = inbox.take(count);
+    loop {
+        reactor.turn(&[], &mut preceding, clock.now());
+        send(reactor, hub);
+        reactor.write();
+        send(reactor, hub);
+        if !reactor.inbox_waits() {
+            return;
+        }
     }
 }
 

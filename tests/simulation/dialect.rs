@@ -126,7 +126,12 @@ impl Dialect for Simulated {
     }
 
     fn head_limits(&self, _: &str) -> Option<HeadLimits> {
-        Some(HeadLimits { field_bytes_max: 2048, body_bytes_max: 4096 })
+        Some(HeadLimits {
+            line_bytes_max: 1024,
+            field_bytes_max: 2048,
+            body_bytes_max: 4096,
+            body_too_large: || Response::new(413),
+        })
     }
 }
 

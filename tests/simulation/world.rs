@@ -200,7 +200,7 @@ impl World {
             (Counter::Accepted, Counter::Ended),
             (Counter::Joined, Counter::Left),
             (Counter::WebSocketOpened, Counter::WebSocketEnded),
-            (Counter::Lagging, Counter::CaughtUp),
+            (Counter::Lagging, Counter::LagEnded),
         ] {
             let (ups, downs) = balance(up, down);
             if ups != downs {
@@ -659,7 +659,7 @@ impl World {
         let sum = |count: fn(&crate::client::Coverage) -> u64| self.clients.iter().map(|client| count(&client.coverage)).sum();
         Coverage(BTreeMap::from([
             ("lagging", self.metrics.sum(Counter::Lagging)),
-            ("caught up", self.metrics.sum(Counter::CaughtUp)),
+            ("caught up", self.metrics.sum(Counter::LagEnded)),
             ("rounds void", self.rounds_void),
             ("stale events", self.stale_events),
             ("too slow", self.metrics.sum(Counter::DroppedTooSlow)),
