@@ -344,3 +344,40 @@ fn a_reader_that_takes_a_little_now_and_then_is_kept() {
     server.pass(4.0);
     server.wait_for_subscribers("a", 0);
 }
+
+/// A full window that moves all the time is no reason to turn away one who asks for everything: what is gone is gone before
+/// the request, what is kept is sent.
+#[test]
+fn a_moving_window_still_answers_those_who_come_from_far_back() {
+    let server = Server::with("max_stored_messages = 300\ngap_notice = true\n");
+    let door: Door = *server;
+    for number in 0..300 {
+        server.publish("busy", &number.to_string());
+    }
+    let stop = AtomicUsize::new(0);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let mut caller = Caller::new(&door, 2);
+            while stop.load(Ordering::Relaxed) == 0 {
+                caller.publish("busy", "1");
+            }
+        });
+        let outcome = std::panic::catch_unwind(|| {
+            for round in 0..40 {
+                for mode in Mode::ALL {
+                    let mut subscriber = Subscriber::begin(&door, round % 2, mode, "busy", &epoch(), "");
+                    let ids: Vec<i64> = match mode {
+                        Mode::LongPoll | Mode::ShortPoll => {
+                            subscriber.response().envelopes().iter().map(|envelope| envelope.id).collect()
+                        }
+                        _ => (0..250).map(|_| subscriber.envelope().id).collect(),
+                    };
+                    assert!(ids.len() >= 250, "{mode:?}: {} messages", ids.len());
+                    assert!(ids.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{mode:?}, round {round}: a hole");
+                }
+            }
+        });
+        stop.store(1, Ordering::Relaxed);
+        outcome.expect("everybody was answered");
+    });
+}

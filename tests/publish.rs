@@ -171,6 +171,33 @@ fn pb_04_the_same_topic_and_id_publish_once_within_two_minutes() {
     assert_eq!(says(&mut socket)["duplicate"], true);
     assert_eq!(client.envelope().message, "5");
     assert!(server.is_silent(&mut client));
+    // Twice in one array: the second is the repetition.
+    let answer = published(&server, r#"[{"topic":"b","data":6,"id":"twin"},{"topic":"b","data":7,"id":"twin"}]"#);
+    assert_eq!((answer[0].get("duplicate"), &answer[1]["duplicate"], &answer[1]["seq"]), (None, &json!(true), &answer[0]["seq"]));
+    assert_eq!(client.envelope().message, "6");
+    // A refused message is not remembered.
+    assert_eq!(post(&server, r#"[{"topic":"b","data":8,"id":"later"},{"topic":"$","data":8}]"#).status, 403);
+    assert_eq!(published(&server, r#"{"topic":"b","data":8,"id":"later"}"#).get("duplicate"), None);
+    assert_eq!(client.envelope().message, "8");
+    // From everywhere at once: one of them publishes.
+    let door = *server;
+    for round in 0..20 {
+        let fresh: usize = std::thread::scope(|threads| {
+            let body = format!("{{\"topic\":\"b\",\"data\":{round},\"id\":\"race {round}\"}}");
+            let racers: Vec<_> = (0..4)
+                .map(|reactor| {
+                    let body = body.clone();
+                    threads.spawn(move || {
+                        let answer = Caller::new(&door, reactor).post("/publish", JSON, body.as_bytes()).json();
+                        usize::from(answer.get("duplicate").is_none())
+                    })
+                })
+                .collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+        });
+        assert_eq!((fresh, client.envelope().message), (1, round.to_string()));
+    }
+    assert!(server.is_silent(&mut client));
     // Just before two minutes are over, and after them.
     server.advance(114.0);
     assert_eq!(published(&server, body)["duplicate"], true);
@@ -462,6 +489,34 @@ fn pb_11_a_refused_publish_is_delivered_to_nobody() {
     assert_eq!(server.row("a").map(|row| (row.0, row.1)), Some((0, 0)));
     // The place in the order was not used either.
     assert_eq!(published(&server, r#"{"topic":"a","data":1}"#)["tag"], 1);
+
+    // 503: the memory for messages is used up. Nobody gets it, and it ends when the messages do.
+    let text = format!("{LISTEN}message_ttl = \"20s\"\n{ACCESS}\n[limits]\nlog_bytes_max = \"1MiB\"\n");
+    let server = Server::with_config(&text);
+    let mut client = server.subscribe(1, Mode::WebSocket, "a/b", "").client;
+    let body = format!("{{\"topic\":\"a\",\"data\":\"{}\"}}", "x".repeat(100_000));
+    let mut accepted = 0;
+    let refused = loop {
+        let answer = post(&server, &body);
+        if answer.status != 200 {
+            break answer;
+        }
+        accepted += 1;
+        assert!(accepted < 50, "the budget holds");
+    };
+    assert_eq!((refused.status, refused.field("Retry-After")), (503, Some("1")), "{}", refused.text());
+    let both = format!("[{{\"topic\":\"b\",\"data\":1}},{body}]");
+    assert_eq!(post(&server, &both).status, 503, "all or nothing");
+    let by_pub = server.call("POST", "/pub?id=a", "", format!("\"{}\"", "x".repeat(100_000)).as_bytes());
+    assert_eq!((by_pub.status, by_pub.explain()), (503, Some("Server is out of message memory.")));
+    for id in 1..=accepted {
+        assert_eq!(client.envelope().id, id);
+    }
+    server.expect_silence(&mut client);
+    assert_eq!(server.stored("a/b").len() as i64, accepted);
+    server.pass(26.0);
+    assert_eq!(post(&server, &body).status, 200);
+    assert_eq!(client.envelope().id, accepted + 1);
 }
 
 /// PB-12 `store:false` reaches those connected now, is in no history, and takes its place in the order.

@@ -273,6 +273,18 @@ fn ps_58_publisher_and_statistics_need_the_admin_address_or_the_key() {
     admin.send("POST /pub?id=b HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n1");
     assert_eq!(admin.response().status, 200);
     assert_eq!(admin.get("/channels-stats?id=b").status, 200);
+    // What administration shows is not shown on the public address at all.
+    for target in ["/metrics", "/health", "/ready", "/"] {
+        assert_eq!(
+            Client::connect(own.address).get_with(target, &format!("Authorization: Bearer {KEY}\r\n")).status,
+            404,
+            "{target}"
+        );
+        assert_eq!(Client::connect(own.admin).get(target).status, 200, "{target}");
+    }
+    // And subscribers are not served on the admin address.
+    let poll = Client::connect(own.admin).get(&format!("/shortpoll/b?auth_token={}", own.token));
+    assert!([304, 404].contains(&poll.status), "{}", poll.raw);
     // A key's rights are its own.
     for (key, publishes, reads) in [(PUBLISH_KEY, 200, 401), (STATISTICS_KEY, 401, 200)] {
         let mut client = Client::connect(own.address);
