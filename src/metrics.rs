@@ -35,7 +35,7 @@ counters! {
     /// Write calls to sockets.
     Writes,
     /// Connections that fell behind, and that caught up again or ended while behind: the difference is how many lag now.
-    Lagging, CaughtUp,
+    Lagging, LagEnded,
     /// Clients closed: took nothing for too long, or the log no longer reached back.
     DroppedTooSlow,
     /// Requests refused before a dialect saw them.

@@ -1,11 +1,12 @@
 //! Builds the hub, the reactors and the registry of dialects; starts, reloads, drains and stops them.
 
 use crate::access::SharedAccess;
-use crate::cli::VERSION;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::cli::VERSION;
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
+use crate::dialects::push_stream::PushStream;
 use crate::hub::request::ToHub;
 use crate::hub::{self, Heartbeat, Hub, Settings, Window};
 use crate::metrics::Metrics;
@@ -350,7 +351,7 @@ fn limits(config: &Config, connections_max: usize) -> Limits {
         keep_alive_idle: limits.keep_alive_idle,
         body_stall: limits.body_stall,
         body_min_rate: limits.body_min_rate,
-        line_bytes_max: limits.request_line_bytes as usize,
+        line_bytes_max: limits.request_line_bytes.max(config.push_stream.max_request_line_bytes) as usize,
         field_bytes_max: limits.head_bytes as usize,
         body_bytes_max: limits.body_bytes,
         unopened_max: (connections_max * usize::from(limits.unopened_percent) / 100).max(1),
@@ -403,7 +404,7 @@ fn registry(
     let head_bytes = config.limits.head_bytes as usize;
     let mut list: Vec<Arc<dyn Dialect>> = Vec::new();
     if config.push_stream.enabled {
-        let _ = (hostname(), &encoders);
+        list.push(Arc::new(PushStream::new(config.push_stream.clone(), hostname(), access.clone(), encoders)));
     }
     if config.publish.enabled {
         list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes)));

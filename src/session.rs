@@ -41,12 +41,17 @@ pub trait Dialect: Send + Sync {
     fn head_limits(&self, path: &str) -> Option<HeadLimits>;
 }
 
-/// Bytes after the request line, and how many fields they may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a dialect allows a request of one of its paths.
+#[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
+    /// Bytes of the request line.
+    pub line_bytes_max: usize,
+    /// Bytes after the request line.
     pub field_bytes_max: usize,
-    /// A body larger than this is refused with 413 as soon as that is known.
+    /// A larger body is refused as soon as that is known.
     pub body_bytes_max: u64,
+    /// That refusal, in the dialect's words; the connection ends after it.
+    pub body_too_large: fn() -> Response,
 }
 
 /// How a request goes on.

@@ -100,6 +100,14 @@ impl HeadScan {
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 
+    /// Bytes of the request line without its CRLF, once it is complete.
+    pub fn line_bytes(&self) -> usize {
+        match self.part {
+            Part::Fields { skipped, start } | Part::Complete { skipped, start } => start - 2 - skipped,
+            Part::RequestLine | Part::Failed(_) => 0,
+        }
+    }
+
     /// How many bytes were looked at in all calls, to show that the work is linear.
     #[cfg(any(test, fuzzing))]
     pub fn looked_at(&self) -> usize {

@@ -3,7 +3,7 @@
 use crate::exchange::{Cursor, StartAt, TopicId};
 use crate::hub::Hub;
 use crate::hub::topic::Topic;
-use crate::message::Seq;
+use crate::message::{Seq, Stamp};
 
 /// Seconds and tag as a client says them; a second as a whole ends with the greatest tag.
 type Position = (u64, u64);
@@ -70,7 +70,7 @@ impl Hub {
 
     /// Whether a stored message of this topic that is newer than `start` may be gone (push_stream, section 4.3).
     pub(super) fn has_gap(&self, start: Position, topic: &Topic) -> bool {
-        let before = |stamp: crate::message::Stamp| start < (stamp.seconds, u64::from(stamp.tag));
+        let before = |stamp: Stamp| start < (stamp.seconds, u64::from(stamp.tag));
         if start.0 == 0 {
             return false;
         }
@@ -92,5 +92,235 @@ impl Hub {
             Some(message) => message.stamp.seq,
             None => topic.floor.seq,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Entry, EventCursor, Joined};
+    use crate::hub::testing::{BEGIN, Bench, after, entry, settings, topic};
+    use crate::message::EventFields;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stamp(seconds: u64, tag: Option<u64>) -> Cursor {
+        Cursor { stamp: Some((seconds, tag)), event: None }
+    }
+
+    fn event(id: &str, otherwise: Option<(u64, u64)>) -> Cursor {
+        Cursor { stamp: None, event: Some(EventCursor { id: id.as_bytes().into(), otherwise }) }
+    }
+
+    fn publish_event(bench: &mut Bench, name: &str, payload: &str, id: &str) -> Stamp {
+        let fields = EventFields { id: Some(id.as_bytes().into()), kind: None };
+        bench.publish_all(vec![Entry { event: Some(Box::new(fields)), ..entry(name, payload) }]).unwrap()[0].stamp
+    }
+
+    /// Topics a and b by turns, two messages in each of three seconds.
+    fn three_seconds() -> (Bench, Vec<Stamp>) {
+        let mut bench = Bench::new(settings());
+        let mut stamps = Vec::new();
+        for second in 0..3 {
+            stamps.push(bench.publish("a", &format!("{second}1")));
+            stamps.push(bench.publish("b", &format!("{second}2")));
+            bench.pass(SECOND);
+        }
+        (bench, stamps)
+    }
+
+    fn join(bench: &mut Bench, names: &[&str], cursor: Cursor) -> Joined {
+        bench.join(0, names.iter().map(|name| topic(name, StartAt::Cursor)).collect(), cursor).unwrap()
+    }
+
+    #[test]
+    fn a_cursor_resumes_all_topics_after_its_stamp_in_one_order() {
+        let (mut bench, stamps) = three_seconds();
+        assert_eq!(bench.resume(&["b", "a"], after(stamps[0])), ["b:02", "a:11", "b:12", "a:21", "b:22"]);
+        assert_eq!(bench.resume(&["a", "b"], after(stamps[4])), ["b:22"]);
+        assert_eq!(bench.resume(&["a", "b"], after(stamps[5])), [""; 0]);
+        assert_eq!(bench.resume(&["a"], after(stamps[1])), ["a:11", "a:21"]);
+        let joined = join(&mut bench, &["a"], after(stamps[1]));
+        assert_eq!((joined.start, joined.gap, joined.foreign), (Some(stamps[1].position()), false, false));
+    }
+
+    #[test]
+    fn a_time_alone_has_seen_its_second_and_tag_zero_has_not() {
+        let (mut bench, _) = three_seconds();
+        assert_eq!(bench.resume(&["a", "b"], stamp(BEGIN + 1, None)), ["a:21", "b:22"]);
+        assert_eq!(bench.resume(&["a", "b"], stamp(BEGIN + 1, Some(0))), ["a:11", "b:12", "a:21", "b:22"]);
+    }
+
+    #[test]
+    fn a_time_alone_of_the_newest_second_is_not_foreign_and_resumes_live() {
+        let mut bench = Bench::new(settings());
+        let newest = bench.publish("a", "1");
+        let joined = join(&mut bench, &["a"], stamp(newest.seconds, None));
+        assert_eq!((joined.start, joined.gap, joined.foreign), (Some(newest.position()), false, false));
+        assert_eq!(joined.topics[0].from, joined.head.seq);
+    }
+
+    #[test]
+    fn the_epoch_shows_everything_stored_and_is_never_a_gap() {
+        let mut settings = settings();
+        settings.window.count = 2;
+        let mut bench = Bench::new(settings);
+        for n in 0..4 {
+            bench.publish("a", &n.to_string());
+        }
+        for tag in [None, Some(0), Some(5)] {
+            assert_eq!(bench.resume(&["a"], stamp(0, tag)), ["a:2", "a:3"]);
+            assert!(!bench.gap(&["a", "new"], stamp(0, tag)));
+        }
+    }
+
+    #[test]
+    fn without_a_cursor_there_is_no_replay_no_gap_and_no_start() {
+        let (mut bench, _) = three_seconds();
+        let joined = join(&mut bench, &["a"], Cursor::default());
+        assert_eq!((joined.start, joined.gap, joined.topics[0].from), (None, false, joined.head.seq));
+    }
+
+    #[test]
+    fn a_cursor_newer_than_the_newest_stamp_is_foreign_and_counts_as_none() {
+        let (mut bench, _) = three_seconds();
+        let newest = bench.publish("a", "x");
+        let (seconds, tag) = (newest.seconds, u64::from(newest.tag));
+        for cursor in [stamp(seconds, Some(tag + 1)), stamp(seconds, Some(u64::MAX)), stamp(seconds + 1, None)] {
+            let joined = join(&mut bench, &["a"], cursor);
+            assert_eq!((joined.start, joined.gap, joined.foreign), (None, true, true));
+            assert_eq!(joined.topics[0].from, joined.head.seq);
+        }
+        assert!(!join(&mut bench, &["a"], stamp(seconds, Some(tag))).foreign);
+        bench.pass(SECOND);
+        // The join itself enters the second of the clock.
+        assert!(!join(&mut bench, &["a"], stamp(seconds + 1, Some(0))).foreign);
+    }
+
+    #[test]
+    fn an_event_id_names_the_oldest_stored_message_of_all_joined_topics() {
+        let mut bench = Bench::new(settings());
+        publish_event(&mut bench, "elsewhere", "0", "e");
+        publish_event(&mut bench, "b", "1", "e");
+        bench.publish("a", "2");
+        publish_event(&mut bench, "a", "3", "e");
+        assert_eq!(bench.resume(&["a", "b"], event("e", None)), ["a:2", "a:3"]);
+        assert_eq!(bench.resume(&["a"], event("e", None)), [""; 0]);
+        assert!(!bench.gap(&["a", "b"], event("e", None)));
+    }
+
+    #[test]
+    fn an_event_id_that_is_not_stored_is_a_stamp_or_else_a_gap() {
+        let (mut bench, stamps) = three_seconds();
+        let otherwise = (stamps[3].seconds, u64::from(stamps[3].tag));
+        assert_eq!(bench.resume(&["a", "b"], event("1001:2", Some(otherwise))), ["a:21", "b:22"]);
+        let joined = join(&mut bench, &["a"], event("nobody knows", None));
+        assert_eq!((joined.start, joined.gap, joined.foreign), (None, true, false));
+        assert_eq!(joined.topics[0].from, joined.head.seq);
+    }
+
+    #[test]
+    fn of_an_event_and_a_stamp_the_smaller_wins() {
+        let mut bench = Bench::new(settings());
+        let first = bench.publish("a", "1");
+        publish_event(&mut bench, "a", "2", "e");
+        let third = bench.publish("a", "3");
+        let both = |stamp: Stamp| Cursor { event: event("e", None).event, ..after(stamp) };
+        assert_eq!(bench.resume(&["a"], both(first)), ["a:2", "a:3"]);
+        assert_eq!(bench.resume(&["a"], both(third)), ["a:3"]);
+        let foreign = Stamp { tag: third.tag + 1, ..third };
+        assert_eq!(bench.resume(&["a"], both(foreign)), ["a:3"]);
+    }
+
+    #[test]
+    fn a_message_evicted_after_the_cursor_is_a_gap_and_one_before_it_is_not() {
+        let mut settings = settings();
+        settings.window.count = 1;
+        let mut bench = Bench::new(settings);
+        let stamps: Vec<_> = (0..3).map(|n| bench.publish("a", &n.to_string())).collect();
+        assert!(bench.gap(&["a"], after(stamps[0])));
+        assert!(!bench.gap(&["a"], after(stamps[1])));
+        bench.publish("b", "x");
+        assert!(bench.gap(&["b", "a"], after(stamps[0])));
+        assert!(!bench.gap(&["b"], after(stamps[0])), "b was created later, but no topic was ever removed");
+    }
+
+    #[test]
+    fn an_expired_message_is_a_gap_before_it_is_freed() {
+        let mut bench = Bench::new(settings());
+        let first = bench.publish("a", "1");
+        bench.publish("a", "2");
+        bench.pass(bench.hub.settings.window.age);
+        assert_eq!(bench.resume(&["a"], after(first)), [""; 0]);
+        assert!(bench.gap(&["a"], after(first)));
+    }
+
+    #[test]
+    fn a_cursor_of_before_this_process_is_a_gap() {
+        let mut bench = Bench::new(settings());
+        assert!(bench.gap(&["a"], stamp(BEGIN - 1, None)));
+        assert!(!bench.gap(&["a"], stamp(BEGIN, Some(0))), "that is the very stamp at which history begins");
+    }
+
+    #[test]
+    fn a_removed_topic_leaves_a_gap_for_topics_that_did_not_exist_at_the_cursor() {
+        let mut bench = Bench::new(settings());
+        let cursor = bench.publish("old", "1");
+        bench.publish("a", "lost");
+        let late = bench.publish("old", "2");
+        bench.delete(&["a"]);
+        assert!(bench.gap(&["a"], after(cursor)));
+        assert!(!bench.gap(&["old"], after(cursor)));
+        assert!(!bench.gap(&["a"], after(late)), "nothing newer than that is gone");
+    }
+
+    #[test]
+    fn a_topic_that_starts_with_its_last_messages_is_not_examined() {
+        let mut settings = settings();
+        settings.window.count = 1;
+        let mut bench = Bench::new(settings);
+        let first = bench.publish("a", "1");
+        for _ in 0..3 {
+            bench.publish("a", "x");
+        }
+        let joined = bench.join(0, vec![topic("a", StartAt::Last(1))], after(first)).unwrap();
+        assert!(!joined.gap);
+        let joined = bench.join(0, vec![topic("a", StartAt::Last(1)), topic("a", StartAt::Cursor)], after(first)).unwrap();
+        assert!(joined.gap);
+    }
+
+    #[test]
+    fn unstored_messages_are_never_a_gap_for_a_cursor() {
+        let mut bench = Bench::new(settings());
+        let first = bench.publish("a", "1");
+        bench.publish_unstored("a", "2");
+        assert!(!bench.gap(&["a"], after(first)));
+        assert_eq!(bench.resume(&["a"], after(first)), [""; 0]);
+    }
+
+    #[test]
+    fn beside_an_unknown_event_id_the_stamp_still_counts_and_the_gap_is_signalled() {
+        let (mut bench, stamps) = three_seconds();
+        let both = Cursor { event: event("nobody knows", None).event, ..after(stamps[3]) };
+        let joined = join(&mut bench, &["a"], both.clone());
+        assert_eq!((joined.start, joined.gap), (Some(stamps[3].position()), true));
+        assert_eq!(bench.resume(&["a", "b"], both), ["a:21", "b:22"]);
+    }
+
+    #[test]
+    fn many_messages_that_expire_at_once_are_not_shown_by_the_first_who_asks() {
+        let mut bench = Bench::new(settings());
+        for _ in 0..300 {
+            bench.publish("a", "1");
+        }
+        bench.pass(bench.hub.settings.window.age);
+        assert_eq!(bench.report("a").rows[0].stored, 0);
+        for _ in 0..300 {
+            bench.publish("b", "1");
+        }
+        bench.pass(bench.hub.settings.window.age);
+        let joined = bench.join(0, vec![topic("b", StartAt::Last(9))], Cursor::default()).unwrap();
+        assert_eq!(joined.topics[0].from, joined.head.seq);
     }
 }

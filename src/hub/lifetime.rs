@@ -194,3 +194,146 @@ impl Hub {
 fn micros_of(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Cursor, StartAt};
+    use crate::hub::Heartbeat;
+    use crate::hub::request::{ToHub, ToReactor};
+    use crate::hub::testing::{Bench, after, entry, settings, topic};
+
+    #[test]
+    fn messages_are_freed_within_five_seconds_of_their_age_without_any_request() {
+        let mut bench = Bench::new(settings());
+        for _ in 0..10 {
+            bench.publish("a", "1");
+        }
+        bench.live(bench.hub.settings.window.age);
+        bench.live(Duration::from_secs(5));
+        assert_eq!((bench.hub.totals.logged, bench.hub.totals.log_bytes, bench.hub.totals.evicted), (0, 0, 10));
+    }
+
+    #[test]
+    fn an_idle_topic_is_forgotten_after_its_time_and_counts_from_one_again() {
+        let mut settings = settings();
+        settings.window.age = Duration::from_secs(5);
+        let mut bench = Bench::new(settings);
+        let lost = bench.publish("a", "1");
+        bench.live(Duration::from_secs(34));
+        assert_eq!(bench.report("a").rows[0].published, 1);
+        bench.live(Duration::from_secs(2));
+        assert_eq!(bench.report("").topics, 0);
+        bench.publish("a", "2");
+        assert_eq!(bench.report("a").rows[0].published, 1);
+        assert!(bench.gap(&["a"], Cursor { stamp: Some((lost.seconds, Some(0))), event: None }), "what it had is not forgotten");
+        assert!(!bench.gap(&["a"], after(lost)));
+    }
+
+    #[test]
+    fn subscribers_and_messages_keep_a_topic() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish("b", "1");
+        bench.live(Duration::from_secs(60));
+        assert_eq!(bench.report("").topics, 2);
+        bench.leave(0, &joined);
+        bench.live(Duration::from_secs(29));
+        assert_eq!(bench.report("").topics, 2);
+        bench.live(Duration::from_secs(1));
+        assert_eq!(bench.report("").topics, 1);
+    }
+
+    #[test]
+    fn an_unstored_message_begins_the_idle_time_anew() {
+        let mut bench = Bench::new(settings());
+        bench.publish_unstored("a", "1");
+        bench.live(Duration::from_secs(20));
+        bench.publish_unstored("a", "2");
+        bench.live(Duration::from_secs(29));
+        assert_eq!(bench.report("").topics, 1);
+        bench.live(Duration::from_secs(1));
+        assert_eq!(bench.report("").topics, 0);
+    }
+
+    #[test]
+    fn comings_and_goings_leave_nothing_behind() {
+        let mut settings = settings();
+        settings.window.count = 1;
+        let mut bench = Bench::new(settings);
+        for n in 0..5_000 {
+            bench.pass(Duration::from_micros(1));
+            bench.publish("a", "1");
+            let joined = bench.join(0, vec![topic("b", StartAt::Now)], Cursor::default()).unwrap();
+            bench.publish_unstored("b", &n.to_string());
+            bench.leave(0, &joined);
+            bench.inbox(0);
+        }
+        for ages in [&bench.hub.stored, &bench.hub.unstored, &bench.hub.idle] {
+            assert!(ages.len() < 1_100, "{}", ages.len());
+        }
+    }
+
+    #[test]
+    fn heartbeats_are_unstored_and_only_for_topics_with_subscribers() {
+        let mut settings = settings();
+        let every = Duration::from_secs(30);
+        settings.heartbeats = vec![Heartbeat { topic: "ping".into(), every, payload: b"{}"[..].into() }];
+        let mut bench = Bench::new(settings);
+        bench.live(Duration::from_secs(45));
+        assert_eq!(bench.report("").topics, 0);
+        let joined = bench.join(0, vec![topic("ping", StartAt::Now)], Cursor::default()).unwrap();
+        bench.live(Duration::from_secs(60));
+        let beats = bench.inbox(0).into_iter().filter_map(|reply| match reply {
+            ToReactor::Deliver { message, .. } => Some((message.id, message.stored, message.stamp.position())),
+            _ => None,
+        });
+        assert_eq!(beats.collect::<Vec<_>>(), [(1, false, (1_060, 1)), (2, false, (1_090, 1))]);
+        bench.leave(0, &joined);
+        bench.live(Duration::from_secs(60));
+        assert_eq!(bench.delivered(0), [""; 0]);
+    }
+
+    #[test]
+    fn after_a_pause_there_is_one_beat() {
+        let mut settings = settings();
+        let every = Duration::from_secs(30);
+        settings.heartbeats = vec![Heartbeat { topic: "ping".into(), every, payload: b"{}"[..].into() }];
+        let mut bench = Bench::new(settings);
+        bench.join(0, vec![topic("ping", StartAt::Now)], Cursor::default()).unwrap();
+        bench.pass(Duration::from_secs(3_600));
+        bench.tick();
+        bench.tick();
+        assert_eq!(bench.delivered(0), ["ping:{}"]);
+    }
+
+    #[test]
+    fn a_smaller_window_takes_effect_with_the_next_message_or_ticks() {
+        let mut bench = Bench::new(settings());
+        for n in 0..10 {
+            bench.publish_all(vec![entry("a", &n.to_string()), entry("b", &n.to_string())]).unwrap();
+        }
+        let mut smaller = settings();
+        smaller.window.count = 3;
+        bench.hub.handle(ToHub::Settings(Box::new(smaller)), bench.now);
+        bench.publish("a", "10");
+        assert_eq!(bench.hub.totals.logged, 13);
+        bench.live(Duration::ZERO);
+        assert_eq!(bench.hub.totals.logged, 6);
+        let everything = Cursor { stamp: Some((0, None)), event: None };
+        assert_eq!(bench.resume(&["a"], everything), ["a:8", "a:9", "a:10"]);
+    }
+
+    #[test]
+    fn another_wildcard_prefix_counts_the_topics_anew() {
+        let mut bench = Bench::new(settings());
+        for name in ["broad_1", "broad_2", "narrow"] {
+            bench.publish(name, "1");
+        }
+        let wildcard_prefix = "broad_".into();
+        bench.handle(ToHub::Settings(Box::new(Settings { wildcard_prefix, ..settings() })));
+        assert_eq!(bench.report("").wildcard_topics, 2);
+        bench.delete(&["broad_1"]);
+        assert_eq!(bench.report("").wildcard_topics, 1);
+    }
+}

@@ -195,6 +195,7 @@ impl Hub {
     /// Does what is asked; a read is only queued.
     pub fn handle(&mut self, request: ToHub, now: Now) {
         self.enter(now);
+        self.release();
         self.expire(EXPIRED_PER_REQUEST);
         match request {
             ToHub::Started { reactor, thread } => {
@@ -217,6 +218,7 @@ impl Hub {
     /// Lets time pass: ages, idle topics, heartbeats, keys. The work of one call is bounded.
     pub fn tick(&mut self, now: Now) {
         self.enter(now);
+        self.release();
         self.expire(EXPIRED_PER_TICK);
         self.sweep(EXPIRED_PER_TICK);
         self.beat();
@@ -313,5 +315,93 @@ impl Hub {
         metrics.subscriptions.store(self.totals.subscriptions, Relaxed);
         metrics.evicted.store(self.totals.evicted, Relaxed);
         metrics.refused.store(self.totals.refused, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Cursor, StartAt};
+    use crate::hub::testing::{BEGIN, Bench, entry, settings, text, topic};
+    use crate::message::Seq;
+    use std::sync::atomic::AtomicUsize;
+
+    /// An engine that returns as many transactions as the test allows.
+    struct Gate {
+        local: Local,
+        allowed: Arc<AtomicUsize>,
+    }
+
+    impl Engine for Gate {
+        fn submit(&mut self, transaction: Transaction) {
+            self.local.submit(transaction);
+        }
+
+        fn ordered(&mut self) -> Option<Transaction> {
+            let allowed = self.allowed.load(Relaxed).checked_sub(1)?;
+            let transaction = self.local.ordered()?;
+            self.allowed.store(allowed, Relaxed);
+            Some(transaction)
+        }
+    }
+
+    #[test]
+    fn nothing_is_delivered_answered_or_read_before_the_engine_returns_it() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        let before = bench.head();
+        let allowed = Arc::new(AtomicUsize::new(0));
+        bench.hub.engine = Box::new(Gate { local: Local::default(), allowed: allowed.clone() });
+        let (now, mut replies) = (bench.now, Vec::new());
+        for payload in ["1", "2"] {
+            let entries = vec![entry("a", payload)];
+            bench.hub.handle(ToHub::Publish { origin: Bench::origin(0), entries, question: None }, now);
+        }
+        bench.hub.handle(ToHub::Ask { origin: Bench::origin(0), question: Question::Head }, now);
+        bench.hub.take_replies(1, &mut replies);
+        assert!(replies.is_empty());
+        assert_eq!(bench.hub.take_acknowledgements().count(), 0);
+        bench.hub.take_replies(0, &mut replies);
+        let Some(ToReactor::Answer { answer, .. }) = replies.pop() else { panic!("the head is known") };
+        assert!(matches!(*answer, Answer::Head(head) if head == before));
+
+        allowed.store(1, Relaxed);
+        bench.hub.tick(now);
+        bench.hub.take_replies(1, &mut replies);
+        assert!(matches!(&replies[..], [ToReactor::Deliver { message, .. }] if text(message) == "a:1"));
+        let acknowledgements: Vec<_> = bench.hub.take_acknowledgements().collect();
+        let [(0, ToReactor::Answer { answer, .. })] = &acknowledgements[..] else { panic!("{acknowledgements:?}") };
+        let Answer::Published { published, .. } = &**answer else { panic!("{answer:?}") };
+        assert_eq!(bench.hub.released, published[0].stamp);
+
+        allowed.store(9, Relaxed);
+        let page = bench.read(&joined, Seq(0));
+        assert_eq!(page.messages.iter().map(|(_, message)| text(message)).collect::<Vec<_>>(), ["a:1", "a:2"]);
+    }
+
+    #[test]
+    fn the_first_stamps_come_from_the_clock() {
+        let now = Now { micros: 5, unix_micros: BEGIN * 1_000_000 + 250 };
+        let mut hub = Hub::new(settings(), 1, now, Arc::new(Metrics::new(1)));
+        hub.handle(ToHub::Publish { origin: Bench::origin(0), entries: vec![entry("a", "1")], question: None }, now);
+        assert_eq!(hub.history_begins, Stamp { seq: Seq(now.unix_micros), seconds: BEGIN, tag: 250_000 });
+        assert_eq!(hub.released.position(), (BEGIN, 250_001));
+    }
+
+    #[test]
+    fn the_metrics_show_the_sums() {
+        let mut bench = Bench::new(settings());
+        bench.join(0, vec![topic("a", StartAt::Now), topic("b", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish("a", "12345");
+        bench.publish_unstored("c", "1");
+        bench.delete(&["b"]);
+        let metrics = &bench.metrics.hub;
+        let read = [&metrics.messages_in, &metrics.bytes_in, &metrics.topics, &metrics.stored, &metrics.subscriptions];
+        assert_eq!(read.map(|number| number.load(Relaxed)), [2, 6, 2, 1, 1]);
+        assert_eq!(metrics.stored_bytes.load(Relaxed), log::kept_bytes(b"12345", None));
+        bench.delete(&["a"]);
+        let metrics = &bench.metrics.hub;
+        let read = [&metrics.topics, &metrics.stored, &metrics.stored_bytes, &metrics.subscriptions, &metrics.evicted];
+        assert_eq!(read.map(|number| number.load(Relaxed)), [1, 0, 0, 0, 1]);
     }
 }

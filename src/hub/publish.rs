@@ -8,7 +8,7 @@ use crate::hub::request::{Origin, ToReactor};
 use crate::hub::topic::Topic;
 use crate::hub::{Aging, Hub, Waiting};
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What becomes of one entry.
 enum Judged {
-    New,
+    /// To be published, to this topic if it exists already.
+    New(Option<TopicId>),
     /// Its key was used lately.
     Known(Stamp),
     /// Its key is that of an earlier entry of the same list.
@@ -53,8 +54,9 @@ impl Hub {
                 }
                 first.insert((&entry.topic, key), index);
             }
-            judged.push(Judged::New);
-            match self.topics.find(&entry.topic).and_then(|id| self.topics.get(id)) {
+            let topic = self.topics.find(&entry.topic);
+            judged.push(Judged::New(topic));
+            match topic.and_then(|id| self.topics.get(id)) {
                 Some(topic) if topic.interested().any(|reactor| self.is_overfull(reactor)) => return Err(Refusal::Busy),
                 Some(_) => {}
                 None => absent.push(&entry.topic),
@@ -78,9 +80,9 @@ impl Hub {
     }
 
     fn order(&mut self, origin: Origin, entries: Vec<Entry>, judged: &[Judged], question: Option<Question>) {
-        let is_new = |(_, judged): &(&Entry, &Judged)| matches!(judged, Judged::New);
+        let is_absent = |(_, judged): &(&Entry, &Judged)| matches!(judged, Judged::New(None));
         // The events of new topics come first, so that the messages stay consecutive.
-        for (entry, _) in entries.iter().zip(judged).filter(is_new) {
+        for (entry, _) in entries.iter().zip(judged).filter(is_absent) {
             if self.topics.find(&entry.topic).is_none() {
                 self.create(entry.topic.clone());
                 self.tell(Happening::Created, &entry.topic);
@@ -90,8 +92,8 @@ impl Hub {
         let mut changes = SmallVec::with_capacity(entries.len());
         for (entry, judged) in entries.into_iter().zip(judged) {
             let (stamp, duplicate) = match *judged {
-                Judged::New => {
-                    let topic = self.topics.find(&entry.topic).expect("it was created just now if it was missing");
+                Judged::New(known) => {
+                    let topic = known.or_else(|| self.topics.find(&entry.topic)).expect("what was absent was created just now");
                     let (stamp, change) = self.stamp(topic, entry.payload, entry.event, entry.store);
                     changes.push(change);
                     if let Some(key) = entry.key {
@@ -166,10 +168,12 @@ impl Hub {
     }
 
     pub(super) fn delete(&mut self, origin: Origin, mut names: Vec<TopicName>, payload: Arc<[u8]>) {
-        names.sort_unstable();
-        names.dedup();
+        let mut seen = HashSet::new();
         let mut changes = SmallVec::new();
         names.retain(|name| {
+            if !seen.insert(name.clone()) {
+                return false;
+            }
             let Some(topic) = self.topics.find(name) else { return false };
             let mut message = Message::new(self.sequencer.mark(self.now), name.clone(), -2, payload.clone());
             message.stored = false;
@@ -212,5 +216,212 @@ impl Hub {
             self.totals.stored -= topic.log.len() as u64;
         }
         Some(topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Cursor, Selection, StartAt};
+    use crate::hub::request::ToHub;
+    use crate::hub::testing::{BEGIN, Bench, entry, settings, text, topic};
+    use std::time::Duration;
+
+    fn keyed(name: &str, key: &str) -> Entry {
+        Entry { key: Some(key.into()), ..entry(name, "keyed") }
+    }
+
+    #[test]
+    fn a_list_is_consecutive_and_ids_count_per_topic() {
+        let mut bench = Bench::new(settings());
+        bench.publish("a", "0");
+        bench.join(0, vec![topic("a", StartAt::Now), topic("b", StartAt::Now)], Cursor::default()).unwrap();
+        bench.inbox(0);
+        let published = bench.publish_all(vec![entry("b", "1"), entry("a", "2"), entry("b", "3")]).unwrap();
+        let tags: Vec<u32> = published.iter().map(|published| published.stamp.tag).collect();
+        assert_eq!(tags, [2, 3, 4]);
+        assert!(published.iter().all(|published| published.stamp.seconds == BEGIN && !published.duplicate));
+        let ids = bench.inbox(0).into_iter().filter_map(|reply| match reply {
+            ToReactor::Deliver { message, .. } => Some((text(&message), message.id, message.stamp)),
+            _ => None,
+        });
+        let stamps = |index: usize| published[index].stamp;
+        let expected = [("b:1".into(), 1, stamps(0)), ("a:2".into(), 2, stamps(1)), ("b:3".into(), 2, stamps(2))];
+        assert_eq!(ids.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_list_that_would_create_too_many_topics_publishes_nothing() {
+        let mut settings = settings();
+        settings.topics_max = 2;
+        let mut bench = Bench::new(settings);
+        let list = |names: &[&str]| names.iter().map(|name| entry(name, "1")).collect::<Vec<_>>();
+        assert_eq!(bench.publish_all(list(&["a", "b", "c"])), Err(Refusal::TooManyTopics));
+        assert_eq!(bench.report("").topics, 0);
+        assert!(bench.publish_all(list(&["a", "b", "a", "b"])).is_ok());
+        assert!(bench.publish_all(list(&["$own"])).is_ok(), "the server's own don't count");
+        assert_eq!(bench.report("").topics, 2);
+    }
+
+    #[test]
+    fn beyond_the_budget_for_logs_stored_messages_are_refused_and_unstored_ones_are_not() {
+        let mut settings = settings();
+        settings.log_bytes_max = 2 * kept_bytes(b"1234", None);
+        let mut bench = Bench::new(settings);
+        bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        assert_eq!(bench.publish_all(vec![entry("a", "1234"), entry("a", "12345")]), Err(Refusal::OutOfMemory));
+        assert!(bench.publish_all(vec![entry("a", "1234"), entry("a", "1234")]).is_ok());
+        assert_eq!(bench.publish_all(vec![entry("a", "")]), Err(Refusal::OutOfMemory));
+        bench.publish_unstored("a", "live");
+        assert_eq!(bench.delivered(0), ["a:1234", "a:1234", "a:live"]);
+        bench.delete(&["a"]);
+        assert!(bench.publish_all(vec![entry("a", "1234")]).is_ok());
+        assert_eq!(bench.metrics.hub.refused.load(std::sync::atomic::Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_publication_to_a_reactor_that_does_not_keep_up_is_refused() {
+        let mut bench = Bench::new(settings());
+        bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        for (messages, bytes, busy) in
+            [(QUEUED_MESSAGES_MAX, QUEUED_BYTES_MAX, false), (QUEUED_MESSAGES_MAX + 1, 0, true), (0, QUEUED_BYTES_MAX + 1, true)]
+        {
+            bench.hub.set_queued(1, messages, bytes);
+            let result = bench.publish_all(vec![entry("b", "1"), entry("a", "1")]);
+            assert_eq!(result == Err(Refusal::Busy), busy, "{messages} {bytes}");
+        }
+        bench.publish("b", "nobody listens there");
+        bench.hub.set_queued(1, QUEUED_MESSAGES_MAX, 0);
+        bench.publish("a", "this one fits");
+        assert_eq!(bench.publish_all(vec![entry("a", "1")]), Err(Refusal::Busy), "what this batch added counts");
+    }
+
+    #[test]
+    fn a_key_publishes_once_within_its_age() {
+        let mut bench = Bench::new(settings());
+        let first = bench.publish_all(vec![keyed("a", "k")]).unwrap()[0];
+        bench.live(Duration::from_millis(119_999));
+        let again = bench.publish_all(vec![keyed("a", "k"), keyed("b", "k"), entry("a", "2")]).unwrap();
+        assert_eq!(again[0], Published { duplicate: true, ..first });
+        assert_eq!([again[1].duplicate, again[2].duplicate], [false, false]);
+        assert_eq!(bench.report("a").rows[0].published, 2);
+        bench.pass(Duration::from_millis(1));
+        let later = bench.publish_all(vec![keyed("a", "k")]).unwrap()[0];
+        assert!(!later.duplicate && later.stamp > first.stamp);
+    }
+
+    #[test]
+    fn a_key_twice_in_one_list_publishes_once() {
+        let mut bench = Bench::new(settings());
+        let published = bench.publish_all(vec![keyed("a", "k"), entry("a", "x"), keyed("a", "k")]).unwrap();
+        assert_eq!(published[2], Published { duplicate: true, ..published[0] });
+        assert_eq!(bench.report("a").rows[0].published, 2);
+    }
+
+    #[test]
+    fn a_refused_list_uses_up_no_key() {
+        let mut settings = settings();
+        settings.topics_max = 1;
+        let mut bench = Bench::new(settings);
+        assert!(bench.publish_all(vec![keyed("a", "k"), entry("b", "1")]).is_err());
+        assert!(!bench.publish_all(vec![keyed("a", "k")]).unwrap()[0].duplicate);
+    }
+
+    #[test]
+    fn the_report_of_a_publication_is_taken_just_after_it() {
+        let mut bench = Bench::new(settings());
+        let question = Some(Question::Report(Selection::Names(vec!["b".into(), "nobody".into(), "a".into()])));
+        let entries = vec![entry("a", "1"), entry("b", "1"), Entry { store: false, ..entry("b", "2") }];
+        bench.handle(ToHub::Publish { origin: Bench::origin(0), entries, question });
+        let Some(ToReactor::Answer { answer, .. }) = bench.inbox(0).pop() else { panic!("it was answered") };
+        let Answer::Published { report: Some(report), .. } = *answer else { panic!("{answer:?}") };
+        let rows: Vec<_> = report.rows.iter().map(|row| (row.name.as_str(), row.published, row.stored)).collect();
+        assert_eq!(rows, [("b", 2, 1), ("a", 1, 1)]);
+        assert_eq!((report.published, report.stored, report.unix_seconds), (3, 2, BEGIN));
+    }
+
+    #[test]
+    fn acknowledgements_are_apart_from_deliveries() {
+        let mut bench = Bench::new(settings());
+        let mut replies = Vec::new();
+        let entries = vec![entry("a", "1")];
+        bench.hub.handle(ToHub::Publish { origin: Bench::origin(1), entries, question: None }, bench.now);
+        bench.hub.take_replies(1, &mut replies);
+        assert!(replies.is_empty());
+        let acknowledgements: Vec<_> = bench.hub.take_acknowledgements().collect();
+        assert!(matches!(acknowledgements[..], [(1, ToReactor::Answer { ticket: 9, .. })]));
+        assert_eq!(bench.hub.take_acknowledgements().count(), 0);
+    }
+
+    #[test]
+    fn a_deletion_tells_the_interested_reactors_at_its_place_in_the_order() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        let last = bench.publish("a", "1");
+        bench.publish_unstored("a", "2");
+        let before = bench.head();
+        assert_eq!(bench.delete(&["a", "unknown", "a"]), 1);
+        let inbox = bench.inbox(1);
+        let Some(ToReactor::Removed { topic, last: lost, message }) = inbox.last() else { panic!("{inbox:?}") };
+        assert_eq!((*topic, *lost), (joined.topics[0].topic, last.seq));
+        assert_eq!((text(message), message.id, message.stored), ("a:gone".into(), -2, false));
+        assert_eq!(message.stamp.position(), before.position());
+        assert!(message.stamp.seq > before.seq);
+        assert!(bench.inbox(0).iter().all(|reply| !matches!(reply, ToReactor::Removed { .. })));
+        bench.leave(1, &joined);
+        assert_eq!(bench.delete(&["a"]), 0);
+    }
+
+    #[test]
+    fn a_topic_that_comes_back_after_its_deletion_counts_from_one_and_has_no_subscribers() {
+        let mut bench = Bench::new(settings());
+        bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish("a", "1");
+        bench.delete(&["a"]);
+        bench.inbox(1);
+        bench.publish("a", "2");
+        assert_eq!(bench.delivered(1), [""; 0]);
+        let row = &bench.report("a").rows[0];
+        assert_eq!((row.published, row.subscribers), (1, 0));
+    }
+
+    #[test]
+    fn the_head_follows_the_clock_into_a_second_without_messages() {
+        let mut bench = Bench::new(settings());
+        assert_eq!(bench.publish("a", "1").position(), (BEGIN, 1));
+        assert_eq!(bench.head().position(), (BEGIN, 1));
+        bench.pass(Duration::from_secs(3));
+        assert_eq!(bench.head().position(), (BEGIN + 3, 0));
+        assert_eq!(bench.head(), bench.head());
+        let joined = bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        assert_eq!(joined.head.position(), (BEGIN + 3, 0));
+        assert_eq!(bench.publish("a", "2").position(), (BEGIN + 3, 1));
+        bench.now.unix_micros -= 2_000_000;
+        assert_eq!(bench.publish("a", "3").position(), (BEGIN + 3, 2));
+    }
+
+    #[test]
+    fn an_unstored_message_without_room_is_delivered_and_lost_for_those_who_lag() {
+        let mut settings = settings();
+        settings.log_bytes_max = 2 * kept_bytes(b"1", None);
+        let mut bench = Bench::new(settings);
+        let joined = bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish_unstored("a", "1");
+        bench.publish("a", "2");
+        assert!(!bench.read(&joined, joined.head.seq).lost);
+        let third = bench.publish_unstored("a", "3");
+        assert_eq!(bench.delivered(0), ["a:1", "a:2", "a:3"]);
+        assert!(bench.read(&joined, joined.head.seq).lost);
+        assert!(!bench.read(&joined, third.seq).lost);
+    }
+
+    #[test]
+    fn event_fields_reach_the_listeners() {
+        let mut bench = Bench::new(settings());
+        bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        let fields = EventFields { id: Some(b"7"[..].into()), kind: Some(b"news"[..].into()) };
+        bench.publish_all(vec![Entry { event: Some(Box::new(fields)), ..entry("a", "1") }]).unwrap();
+        let Some(ToReactor::Deliver { message, .. }) = bench.inbox(0).pop() else { panic!("it was delivered") };
+        assert_eq!((message.event_id(), message.event_type()), (Some(&b"7"[..]), Some(&b"news"[..])));
     }
 }

@@ -77,3 +77,181 @@ impl Hub {
         Backlog { messages, end: if complete { self.released.seq } else { end }, complete, lost }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Cursor, StartAt};
+    use crate::hub::testing::{Bench, entry, settings, text, topic};
+    use crate::message::Stamp;
+    use std::time::Duration;
+
+    fn texts(backlog: &Backlog) -> Vec<String> {
+        backlog.messages.iter().map(|(_, message)| text(message)).collect()
+    }
+
+    fn two_topics() -> Vec<crate::exchange::JoinTopic> {
+        vec![topic("a", StartAt::Now), topic("b", StartAt::Now)]
+    }
+
+    #[test]
+    fn a_page_merges_stored_and_unstored_messages_of_its_topics_in_order() {
+        let mut bench = Bench::new(settings());
+        bench.publish("a", "before");
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.publish("b", "1");
+        bench.publish_unstored("a", "2");
+        bench.publish("c", "of nobody");
+        let third = bench.publish_unstored("b", "3");
+        bench.publish("a", "4");
+        let page = bench.read(&joined, joined.head.seq);
+        assert_eq!(texts(&page), ["b:1", "a:2", "b:3", "a:4"]);
+        assert!(page.complete && !page.lost);
+        assert_eq!(page.end, bench.head().seq);
+        assert_eq!(page.messages[0].0, joined.topics[1].topic);
+        assert_eq!(texts(&bench.read(&joined, third.seq)), ["a:4"]);
+    }
+
+    #[test]
+    fn unstored_messages_of_before_the_join_are_never_read() {
+        let mut bench = Bench::new(settings());
+        let first = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.publish("a", "1");
+        bench.publish_unstored("a", "2");
+        let cursor = Cursor { stamp: Some((0, None)), event: None };
+        let second = bench.join(0, vec![topic("a", StartAt::Cursor)], cursor).unwrap();
+        bench.publish_unstored("a", "3");
+        assert_eq!(texts(&bench.read(&second, Seq(0))), ["a:1", "a:3"]);
+        assert_eq!(texts(&bench.read(&first, first.head.seq)), ["a:1", "a:2", "a:3"]);
+    }
+
+    #[test]
+    fn a_page_is_bounded_by_count_and_the_next_one_goes_on_where_it_ended() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        let names = ["a", "b"];
+        let expected: Vec<String> = (0..600).map(|n| format!("{}:{n}", names[n % 2])).collect();
+        for n in 0..600 {
+            bench.publish(names[n % 2], &n.to_string());
+        }
+        let (mut after, mut got, mut sizes) = (joined.head.seq, Vec::new(), Vec::new());
+        loop {
+            let page = bench.read(&joined, after);
+            sizes.push(page.messages.len());
+            got.extend(texts(&page));
+            after = page.end;
+            if page.complete {
+                break;
+            }
+        }
+        assert_eq!(sizes, [PAGE_MESSAGES, PAGE_MESSAGES, 600 - 2 * PAGE_MESSAGES]);
+        assert_eq!(got, expected);
+        assert_eq!(after, bench.head().seq);
+    }
+
+    #[test]
+    fn a_page_is_bounded_by_bytes_but_holds_at_least_one_message() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        let large = "x".repeat(PAGE_BYTES + 1);
+        let first = bench.publish("a", &large);
+        bench.publish("a", &large);
+        let page = bench.read(&joined, joined.head.seq);
+        assert_eq!((page.messages.len(), page.complete, page.end), (1, false, first.seq));
+        let page = bench.read(&joined, page.end);
+        assert_eq!((page.messages.len(), page.complete), (1, true));
+    }
+
+    #[test]
+    fn a_log_that_no_longer_reaches_back_is_a_loss() {
+        let mut settings = settings();
+        settings.window.count = 2;
+        let mut bench = Bench::new(settings);
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        let stamps: Vec<Stamp> = (0..3).map(|n| bench.publish("a", &n.to_string())).collect();
+        assert!(bench.read(&joined, joined.head.seq).lost);
+        assert!(!bench.read(&joined, stamps[0].seq).lost);
+    }
+
+    #[test]
+    fn messages_that_expired_are_not_read_even_before_they_are_freed() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.publish("a", "1");
+        bench.pass(bench.hub.settings.window.age);
+        bench.hub.enter(bench.now);
+        let page = bench.read(&joined, joined.head.seq);
+        assert_eq!((page.messages.len(), page.lost, page.complete), (0, true, true));
+    }
+
+    #[test]
+    fn an_unstored_message_that_left_its_ring_is_a_loss_for_those_who_waited_for_it_only() {
+        let mut bench = Bench::new(settings());
+        let early = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.publish("a", "1");
+        let unstored = bench.publish_unstored("a", "2");
+        let late = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.pass(bench.hub.settings.unstored_age);
+        assert!(bench.read(&early, early.head.seq).lost);
+        assert!(!bench.read(&early, unstored.seq).lost);
+        let stored_again = ReadTopic { topic: late.topics[0].topic, from: Seq(0), joined: late.head.seq };
+        assert!(!bench.read_topics(vec![stored_again], Seq(0)).lost);
+    }
+
+    #[test]
+    fn unstored_messages_are_kept_only_while_somebody_subscribes() {
+        let mut bench = Bench::new(settings());
+        bench.publish_unstored("a", "1");
+        assert_eq!(bench.hub.totals.unstored, 0);
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.publish_unstored("a", "2");
+        assert_eq!(bench.hub.totals.unstored, 1);
+        bench.leave(0, &joined);
+        assert_eq!(bench.hub.totals.unstored, 0);
+    }
+
+    #[test]
+    fn a_deleted_topic_is_a_loss_only_if_it_had_something_newer() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        let stored = bench.publish("a", "1");
+        bench.delete(&["a", "b"]);
+        assert!(bench.read(&joined, joined.head.seq).lost);
+        assert!(!bench.read(&joined, stored.seq).lost);
+        let only_b = ReadTopic { topic: joined.topics[1].topic, from: joined.head.seq, joined: joined.head.seq };
+        assert!(!bench.read_topics(vec![only_b], joined.head.seq).lost);
+    }
+
+    #[test]
+    fn reads_wait_in_order_until_the_budget_allows_them() {
+        let mut bench = Bench::new(settings());
+        for ticket in 0..3 {
+            let origin = Origin { ticket, ..Bench::origin(0) };
+            bench.handle(crate::hub::request::ToHub::Read { origin, after: Seq(0), topics: Vec::new() });
+        }
+        let mut left = 2;
+        let waiting = bench.hub.serve_reads(|| {
+            left -= 1;
+            left >= 0
+        });
+        assert!(waiting);
+        assert!(!bench.hub.serve_reads(|| true));
+        let mut replies = Vec::new();
+        bench.hub.take_replies(0, &mut replies);
+        let tickets = replies.iter().map(|reply| match reply {
+            ToReactor::Backlog { ticket, .. } => *ticket,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(tickets.collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_complete_page_ends_at_the_head_of_the_moment_even_if_others_published_since() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();
+        bench.publish_all(vec![entry("c", "1"), entry("c", "2")]).unwrap();
+        bench.pass(Duration::from_millis(10));
+        let page = bench.read(&joined, joined.head.seq);
+        assert_eq!((page.end, page.complete, page.messages.len()), (bench.head().seq, true, 0));
+    }
+}

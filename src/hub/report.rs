@@ -47,3 +47,53 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Answer, Cursor, Question, StartAt};
+    use crate::hub::request::ToHub;
+    use crate::hub::testing::{BEGIN, Bench, settings, topic};
+    use std::time::Duration;
+
+    #[test]
+    fn rows_are_in_the_order_of_names_and_the_servers_own_topics_are_left_out() {
+        let mut bench = Bench::new(settings());
+        for name in ["b", "ab", "$own", "a", "ac"] {
+            bench.publish(name, "1");
+        }
+        bench.join(0, vec![topic("ab", StartAt::Now), topic("$control/x", StartAt::Now)], Cursor::default()).unwrap();
+        let report = bench.report("");
+        assert_eq!(report.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a", "ab", "ac", "b"]);
+        assert_eq!((report.topics, report.published, report.stored), (4, 4, 4));
+        let report = bench.report("a");
+        let rows: Vec<_> = report.rows.iter().map(|row| (row.name.as_str(), row.subscribers)).collect();
+        assert_eq!(rows, [("a", 0), ("ab", 1), ("ac", 0)]);
+        assert_eq!(bench.report("$").rows, []);
+    }
+
+    #[test]
+    fn named_rows_are_those_that_exist_in_the_order_asked_for() {
+        let mut bench = Bench::new(settings());
+        for name in ["a", "b", "$own"] {
+            bench.publish(name, "1");
+        }
+        let names = ["b", "nobody", "$own", "a"].map(Into::into).to_vec();
+        let Answer::Report(report) = bench.ask(Question::Report(Selection::Names(names))) else { panic!("not a report") };
+        assert_eq!(report.rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["b", "a"]);
+        let Answer::Report(report) = bench.ask(Question::Report(Selection::Sums)) else { panic!("not a report") };
+        assert_eq!((report.rows.len(), report.topics), (0, 2));
+    }
+
+    #[test]
+    fn times_and_threads_are_those_of_the_moment() {
+        let mut bench = Bench::new(settings());
+        bench.pass(Duration::from_secs(2));
+        bench.handle(ToHub::Started { reactor: 1, thread: 4711 });
+        bench.pass(Duration::from_secs(5));
+        let report = bench.report("");
+        assert_eq!((report.unix_seconds, report.uptime_seconds), (BEGIN + 7, 7));
+        assert_eq!(report.reactors[1], ReactorRow { thread: 4711, subscribers: 0, uptime_seconds: 5 });
+        assert_eq!(report.reactors.len(), 2);
+    }
+}

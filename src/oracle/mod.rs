@@ -5,12 +5,14 @@
 
 mod http_body;
 mod http_head;
+mod hub;
 mod json_payload;
 mod utf8;
 mod websocket_decoder;
 
 pub use http_body::http_body;
 pub use http_head::http_head;
+pub use hub::hub;
 pub use json_payload::json_payload;
 pub use utf8::utf8;
 pub use websocket_decoder::websocket_decoder;

@@ -181,11 +181,13 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, !slot.is(bits::DEAD));
         let mut waiting = Vec::new();
+        let mut lagged = false;
         if let Some(extra) = &mut slot.extra {
-            extra.lag = None;
+            lagged = extra.lag.take().is_some();
             extra.asked.clear();
             waiting = std::mem::take(&mut extra.joining);
         }
+        self.count(Counter::LagEnded, u64::from(lagged));
         let mut topics = Vec::new();
         for place in (0..self.connections[index].next_place()).rev() {
             topics.push(self.unsubscribe(index, place));

@@ -157,6 +157,8 @@ pub struct Http {
     pub keep_alive: bool,
     pub framing: Framing,
     pub body: Option<Body>,
+    /// The dialect's refusal of a body that turns out too large.
+    pub body_too_large: Option<fn() -> Response>,
     pub collected: Vec<u8>,
     pub takes_body: bool,
     /// When the body began to arrive, and how much of it has.

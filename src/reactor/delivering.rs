@@ -268,6 +268,7 @@ impl<T: Transport> Reactor<T> {
                 let kept = others.iter().map(|&id| Start { id, from: head, joined: head });
                 let starts = kept.chain(new).collect();
                 slot.extra().lag = Some(Box::new(Lag { after: earliest, reading: None, starts, removed: Vec::new() }));
+                self.count(Counter::Lagging, 1);
             }
             Some(lag) => {
                 let position = lag.after;
@@ -384,7 +385,7 @@ impl<T: Transport> Reactor<T> {
                 removed = lag.removed;
             }
             slot.set(bits::LIVE, true);
-            self.count(Counter::CaughtUp, 1);
+            self.count(Counter::LagEnded, 1);
         } else if let Some(lag) = slot.lag() {
             lag.starts = starts;
         }

@@ -197,6 +197,7 @@ impl<T: Transport> Reactor<T> {
             keep_alive: true,
             framing: crate::http::response::Framing::Length,
             body: None,
+            body_too_large: None,
             collected: Vec::new(),
             takes_body: false,
             body_since: 0,

@@ -4,7 +4,7 @@ use super::connection::{Phase, bits};
 use super::outbox::Run;
 use super::transport::Transport;
 use super::{READ_TURN_BYTES, Reactor, unfinished};
-use crate::http::body::Body;
+use crate::http::body::{Body, BodyError};
 use crate::http::head::{self, BodyLength, Head, HeadError, Scan, ScanLimits, Version};
 use crate::http::response::{Framing, Response};
 use crate::metrics::Counter;
@@ -176,6 +176,12 @@ impl<T: Transport> Reactor<T> {
                 Step::Wait(0)
             }
             Ok(Scan::Line) => {
+                let line_bytes_max = self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
+                // Only now is it known whose limit counts.
+                if scan.line_bytes() > line_bytes_max {
+                    self.refuse_request(index, HeadError::LineTooLong);
+                    return Step::Took(input.len());
+                }
                 self.connections[index].http().expect("an HTTP connection").scan = scan;
                 Step::Took(0)
             }
@@ -230,8 +236,12 @@ impl<T: Transport> Reactor<T> {
         let (door, peer) = (http.door, http.peer);
         match Body::new(head.body, body_bytes_max) {
             Ok(body) => http.body = (!body.is_done()).then_some(body),
-            Err(error) => return self.respond(index, Response::new(error.status()).closing()),
+            Err(error) => {
+                self.count(Counter::RefusedRequests, 1);
+                return self.respond(index, body_refusal(error, limits.map(|limits| limits.body_too_large)).closing());
+            }
         }
+        http.body_too_large = limits.map(|limits| limits.body_too_large);
         http.body_since = now.micros;
         http.body_bytes = 0;
         let has_body = http.body.is_some();
@@ -298,6 +308,7 @@ impl<T: Transport> Reactor<T> {
         let into = if wanted { &mut http.collected } else { &mut self.scratch };
         let decoded = body.decode(input, into);
         let done = body.is_done();
+        let too_large = http.body_too_large;
         self.scratch.clear();
         match decoded {
             Ok(count) => {
@@ -325,9 +336,10 @@ impl<T: Transport> Reactor<T> {
                 }
             }
             Err(error) => {
+                let refusal = body_refusal(error, too_large);
                 self.count(Counter::RefusedRequests, 1);
                 if wanted {
-                    self.respond(index, Response::new(error.status()).closing());
+                    self.respond(index, refusal.closing());
                 } else {
                     self.end_after_flush(index);
                 }
@@ -416,5 +428,13 @@ impl<T: Transport> Reactor<T> {
         }
         slot.outbox.push_urgent(Run::new(frame), now);
         self.make_dirty(index, true);
+    }
+}
+
+/// The dialect has words of its own for a body that is too large; a malformed one is nobody's.
+fn body_refusal(error: BodyError, too_large: Option<fn() -> Response>) -> Response {
+    match (error, too_large) {
+        (BodyError::TooLarge, Some(refusal)) => refusal(),
+        (BodyError::TooLarge | BodyError::Malformed, _) => Response::new(error.status()),
     }
 }

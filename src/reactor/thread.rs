@@ -98,7 +98,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
         for event in &events {
             match event.token() {
                 WAKER => mine.add(Counter::WakeUps, 1),
-                mio::Token(token) if token >= LISTENERS && token < WAKER.0 => {
+                mio::Token(token) if (LISTENERS..WAKER.0).contains(&token) => {
                     if let Some(listener) = listeners.get_mut(token - LISTENERS) {
                         listener.acceptable = true;
                     }

@@ -42,7 +42,7 @@ impl Reading {
         counter(out, "requests", "HTTP requests with a complete head", self.0.sum(Counter::Requests))?;
         let subscriptions = self.difference(Counter::Joined, Counter::Left);
         gauge(out, "subscriptions", "Subscriptions of all connections", subscriptions)?;
-        let lagging = self.difference(Counter::Lagging, Counter::CaughtUp);
+        let lagging = self.difference(Counter::Lagging, Counter::LagEnded);
         gauge(out, "lagging_connections", "Connections that are behind and read from the log", lagging)
     }
 

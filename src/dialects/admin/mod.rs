@@ -72,7 +72,12 @@ impl Dialect for Admin {
     }
 
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {
-        PATHS.contains(&path).then_some(HeadLimits { field_bytes_max: self.head_bytes, body_bytes_max: BODY_BYTES_MAX })
+        PATHS.contains(&path).then_some(HeadLimits {
+            line_bytes_max: self.head_bytes,
+            field_bytes_max: self.head_bytes,
+            body_bytes_max: BODY_BYTES_MAX,
+            body_too_large: || Response::new(413),
+        })
     }
 }
 

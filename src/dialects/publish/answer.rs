@@ -17,6 +17,7 @@ pub struct Rejection {
 
 impl Rejection {
     pub const UNAUTHORIZED: Rejection = Rejection::new(401, "Missing or invalid key");
+    pub const TOO_LARGE: Rejection = Rejection::new(413, "Body too large");
     const BUSY: Rejection = Rejection::new(503, "Busy");
 
     pub const fn new(status: u16, error: &'static str) -> Rejection {

@@ -94,8 +94,12 @@ impl Dialect for Publish {
     }
 
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {
-        self.serves(path)
-            .then_some(HeadLimits { field_bytes_max: self.head_bytes, body_bytes_max: self.shared.options.body_bytes_max })
+        self.serves(path).then(|| HeadLimits {
+            line_bytes_max: self.head_bytes,
+            field_bytes_max: self.head_bytes,
+            body_bytes_max: self.shared.options.body_bytes_max,
+            body_too_large: || answer::Rejection::TOO_LARGE.response(),
+        })
     }
 }
 

@@ -130,7 +130,9 @@ fn only_the_configured_path_is_served() {
     let mut actions = Actions::default();
     assert!(open(&dialect(), "POST", "/publish/", &[BACKEND, JSON], &mut actions).is_none());
     assert!(dialect().head_limits("/publish/").is_none());
-    assert_eq!(dialect().head_limits("/publish"), Some(HeadLimits { field_bytes_max: 16_384, body_bytes_max: 1_048_576 }));
+    let limits = dialect().head_limits("/publish").unwrap();
+    assert_eq!((limits.field_bytes_max, limits.body_bytes_max), (16_384, 1_048_576));
+    assert_eq!((limits.body_too_large)().body, br#"{"error":"Body too large"}"#);
     let off = Publish::new(Options { enabled: false, ..Options::default() }, SharedAccess::default(), 16_384);
     assert!(open(&off, "POST", "/publish", &[BACKEND, JSON], &mut actions).is_none());
     assert!(off.head_limits("/publish").is_none());

@@ -98,19 +98,15 @@ pub struct Options {
     pub max_header_bytes: u64,
     #[serde(deserialize_with = "units::size")]
     pub poll_max_bytes: u64,
-    /// Not said: 4096, or `max_body_bytes` with `allow_publish`.
-    #[serde(deserialize_with = "some_size")]
-    pub max_client_message_bytes: Option<u64>,
+    /// 0: 4096, or `max_body_bytes` with `allow_publish`.
+    #[serde(deserialize_with = "units::size")]
+    pub max_client_message_bytes: u64,
     /// Control frames count too; ten times as many may come in a burst. 0 = no limit.
     pub client_frames_per_second: u32,
     #[serde(deserialize_with = "units::size")]
     pub send_queue_bytes: u64,
     #[serde(deserialize_with = "units::duration")]
     pub no_progress_timeout: Duration,
-}
-
-fn some_size<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    units::size(from).map(Some)
 }
 
 /// What a published text must be.
@@ -206,7 +202,7 @@ impl Default for Options {
             max_request_line_bytes: 16 << 10,
             max_header_bytes: 32 << 10,
             poll_max_bytes: 4 << 20,
-            max_client_message_bytes: None,
+            max_client_message_bytes: 0,
             client_frames_per_second: 20,
             send_queue_bytes: 256 << 10,
             no_progress_timeout: Duration::from_secs(30),
@@ -324,23 +320,27 @@ impl Options {
             "must not be zero; `heartbeat_channel = \"\"` turns the heartbeat off",
         )?;
         for (key, bytes) in [
-            ("max_body_bytes", Some(self.max_body_bytes)),
-            ("max_request_line_bytes", Some(self.max_request_line_bytes)),
-            ("max_header_bytes", Some(self.max_header_bytes)),
-            ("poll_max_bytes", Some(self.poll_max_bytes)),
-            ("max_client_message_bytes", self.max_client_message_bytes),
-            ("send_queue_bytes", Some(self.send_queue_bytes)),
+            ("max_body_bytes", self.max_body_bytes),
+            ("max_request_line_bytes", self.max_request_line_bytes),
+            ("max_header_bytes", self.max_header_bytes),
+            ("poll_max_bytes", self.poll_max_bytes),
+            ("max_client_message_bytes", self.client_message_bytes() as u64),
+            ("send_queue_bytes", self.send_queue_bytes),
         ] {
-            demand(bytes != Some(0), key, "must not be 0")?;
-            demand(bytes.is_none_or(|bytes| bytes <= 1 << 30), key, "must be at most 1GiB")?;
+            demand(bytes != 0, key, "must not be 0")?;
+            demand(bytes <= 1 << 30, key, "must be at most 1GiB")?;
         }
         Ok(())
     }
 
     /// Bytes of a message from a websocket client.
     pub fn client_message_bytes(&self) -> usize {
-        let unsaid = if self.allow_publish { self.max_body_bytes } else { 4096 };
-        self.max_client_message_bytes.unwrap_or(unsaid) as usize
+        let bytes = match self.max_client_message_bytes {
+            0 if self.allow_publish => self.max_body_bytes,
+            0 => 4096,
+            bytes => bytes,
+        };
+        bytes as usize
     }
 
     /// The channel that tells of channels and subscribers coming and going.
