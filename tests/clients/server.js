@@ -104,15 +104,16 @@ export function assertForm(message) {
   assert.equal(new Date(message.time).toUTCString(), message.time);
 }
 
-/** Seconds and tag as one number that grows in the server's order. */
-export function position(message) {
-  return (Date.parse(message.time) / 1000) * 1e6 + Number(message.tag);
+/** Whether the server ordered the first before the second: seconds first, then tags. */
+function isBefore(first, second) {
+  const [earlier, later] = [Date.parse(first.time), Date.parse(second.time)];
+  return earlier < later || (earlier === later && Number(first.tag) < Number(second.tag));
 }
 
 export function assertInOrder(messages) {
   for (let place = 1; place < messages.length; place += 1) {
     const [before, after] = [messages[place - 1], messages[place]];
-    assert.ok(position(before) < position(after), `${JSON.stringify(before)} came before ${JSON.stringify(after)}`);
+    assert.ok(isBefore(before, after), `${JSON.stringify(before)} came before ${JSON.stringify(after)}`);
   }
 }
 
