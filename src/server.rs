@@ -1,9 +1,9 @@
 //! Builds the hub, the reactors and the registry of dialects; starts, reloads, drains and stops them.
 
 use crate::access::SharedAccess;
+use crate::cli::VERSION;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::cli::VERSION;
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
 use crate::dialects::push_stream::PushStream;

@@ -357,7 +357,10 @@ mod tests {
             let entries = vec![entry("a", payload)];
             bench.hub.handle(ToHub::Publish { origin: Bench::origin(0), entries, question: None }, now);
         }
+        bench.pass(Duration::from_secs(1));
+        let now = bench.now;
         bench.hub.handle(ToHub::Ask { origin: Bench::origin(0), question: Question::Head }, now);
+        assert_eq!(bench.hub.waiting.len(), 2, "a second is entered when nothing waits before it");
         bench.hub.take_replies(1, &mut replies);
         assert!(replies.is_empty());
         assert_eq!(bench.hub.take_acknowledgements().count(), 0);

@@ -308,6 +308,8 @@ mod tests {
         bench.pass(Duration::from_millis(1));
         let later = bench.publish_all(vec![keyed("a", "k")]).unwrap()[0];
         assert!(!later.duplicate && later.stamp > first.stamp);
+        bench.live(Duration::from_secs(125));
+        assert_eq!(bench.hub.keys.due(Duration::ZERO), None, "old keys take no memory");
     }
 
     #[test]

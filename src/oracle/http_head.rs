@@ -55,6 +55,7 @@ fn check_scan(bytes: &[u8], ends: &[usize], limits: &ScanLimits, expected: Found
     assert!(scan.looked_at() <= received, "{} bytes looked at, cut at {ends:?}: {shown}", scan.looked_at());
     if let Some(Ok((skipped, len))) = found {
         assert_eq!(lines, 1, "the request line is reported: {shown}");
+        assert_eq!(scan.looked_at(), skipped + len, "every byte is looked at once: {shown}");
         if let Ok(head) = parse(&bytes[skipped..skipped + len]) {
             assert_eq!(scan.path(bytes), head.path(), "{shown}");
         }

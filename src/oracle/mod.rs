@@ -7,6 +7,7 @@ mod http_body;
 mod http_head;
 mod hub;
 mod json_payload;
+mod push_stream_request;
 mod utf8;
 mod websocket_decoder;
 
@@ -14,6 +15,7 @@ pub use http_body::http_body;
 pub use http_head::http_head;
 pub use hub::hub;
 pub use json_payload::json_payload;
+pub use push_stream_request::push_stream_request;
 pub use utf8::utf8;
 pub use websocket_decoder::websocket_decoder;
 

@@ -68,8 +68,9 @@ impl<T: Transport> Reactor<T> {
             }
             ToReactor::Backlog { connection, ticket, backlog } => self.backlog(connection, ticket, *backlog),
             ToReactor::Answer { connection, ticket, answer } => {
-                while let Some(&(oldest, bytes)) = self.unanswered.front()
-                    && oldest <= ticket
+                // Publications are answered in their order.
+                if let Some(&(oldest, bytes)) = self.unanswered.front()
+                    && oldest == ticket
                 {
                     self.unanswered.pop_front();
                     self.unanswered_bytes -= bytes;

@@ -176,7 +176,8 @@ impl<T: Transport> Reactor<T> {
                 Step::Wait(0)
             }
             Ok(Scan::Line) => {
-                let line_bytes_max = self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
+                let line_bytes_max =
+                    self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
                 // Only now is it known whose limit counts.
                 if scan.line_bytes() > line_bytes_max {
                     self.refuse_request(index, HeadError::LineTooLong);

@@ -68,7 +68,8 @@ pub enum Farewell {
 }
 
 impl Shared {
-    pub fn new(options: Options, host: String, access: SharedAccess, encoders: &mut Encoders) -> Shared {
+    pub fn new(mut options: Options, host: String, access: SharedAccess, encoders: &mut Encoders) -> Shared {
+        options.allowed_origins.iter_mut().for_each(|origin| *origin = as_browsers_write(origin));
         let text_frame = |text: &str| (!text.is_empty()).then(|| Frame::from(encoder::text(text.as_bytes())));
         let limits = ConnectionLimits {
             message_bytes_max: options.client_message_bytes(),
@@ -96,7 +97,10 @@ impl Shared {
             None => Origin::SILENT,
             Some("*") => Origin::ANY,
             Some(_) => {
-                let place = head.field("Origin").and_then(|origin| listed.iter().position(|entry| entry == origin));
+                let place = head
+                    .field("Origin")
+                    .map(as_browsers_write)
+                    .and_then(|origin| listed.iter().position(|entry| *entry == origin));
                 place.map_or(Origin::STRANGER, |place| Origin(Origin::LISTED + place as u16))
             }
         }
@@ -109,9 +113,7 @@ impl Shared {
 
     /// Adds the CORS fields, and those against caches.
     pub fn dressed(&self, response: Response, origin: Origin, side: Side) -> Response {
-        self.with_cors(response, origin, side)
-            .field("Expires", "Thu, 01 Jan 1970 00:00:01 GMT")
-            .field("Cache-Control", "no-cache, no-store, must-revalidate")
+        uncached(self.with_cors(response, origin, side))
     }
 
     pub fn with_cors(&self, mut response: Response, origin: Origin, side: Side) -> Response {
@@ -258,9 +260,24 @@ impl Shared {
     }
 }
 
+/// Scheme and host in lower case, without the port that the scheme has anyway (RFC 6454, section 6.2).
+fn as_browsers_write(origin: &str) -> String {
+    let origin = origin.to_ascii_lowercase();
+    let usual = [("http://", ":80"), ("https://", ":443")].into_iter().find(|(scheme, _)| origin.starts_with(scheme));
+    match usual.and_then(|(_, port)| origin.strip_suffix(port)) {
+        Some(host) => host.to_owned(),
+        None => origin,
+    }
+}
+
 /// Ids of control messages. The hub makes the one that tells of a deletion, -2.
 pub mod control_id {
     pub const PING: i64 = -1;
     pub const TIMED_OUT: i64 = -3;
     pub const GAP: i64 = -4;
+}
+
+/// The fields that keep caches out of every answer of this dialect (specification, section 6).
+pub fn uncached(response: Response) -> Response {
+    response.field("Expires", "Thu, 01 Jan 1970 00:00:01 GMT").field("Cache-Control", "no-cache, no-store, must-revalidate")
 }
