@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
-const BINARY = process.env.FANWIRE ?? fileURLToPath(new URL("../../target/release/fanwire", import.meta.url));
+export const BINARY = process.env.FANWIRE ?? fileURLToPath(new URL("../../target/release/fanwire", import.meta.url));
 
 /** How long anything may take that happens at once; on a busy machine, too. */
 export const PATIENCE = 10_000;
@@ -23,12 +23,15 @@ export async function soon(promise, what) {
   }
 }
 
-/** Starts a server that ends with the test; its exit must be clean. */
-export async function startServer(test) {
-  const child = spawn(BINARY, ["dev", "--listen", "127.0.0.1:0", "--log-level", "warn"], { stdio: ["ignore", "pipe", "inherit"] });
+/** Starts a server that ends with the test; its exit must be clean. `prefix` are the words of a command that becomes it. */
+export async function startServer(test, { prefix = [], options = [] } = {}) {
+  const [command, ...words] = [...prefix, BINARY, "dev", "--listen", "127.0.0.1:0", "--log-level", "warn", ...options];
+  const child = spawn(command, words, { stdio: ["ignore", "pipe", "inherit"] });
   const exited = once(child, "exit");
   const address = await soon(printedAddress(child), "the URLs that dev prints");
   const server = {
+    pid: child.pid,
+    address,
     http: `http://${address}`,
     websocket: `ws://${address}`,
     /** Sends SIGTERM and holds the server to exit code 0. */

@@ -117,7 +117,10 @@ test("each ping gets a pong with its payload, and the client's close code comes 
   const { socket, closed } = await subscribe(server, "/websocket/a?auth_token=dev");
   const pongs = new Inbox();
   socket.on("pong", (payload) => pongs.push(payload.toString()));
+  // All in one segment, so that none is answered before the next is there.
+  socket._socket.cork();
   for (const n of numbers(0, 10)) socket.ping(`ping ${n}`);
+  socket._socket.uncork();
   assert.deepEqual(await pongs.take(10, "pongs"), numbers(0, 10).map((n) => `ping ${n}`));
   socket.close(4321, "enough");
   assert.equal((await soon(closed, "the close")).code, 4321);
