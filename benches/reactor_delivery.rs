@@ -1,0 +1,166 @@
+//! What a reactor spends per delivery beside the system call: a message goes from the hub's reply to the write of every
+//! subscriber, into sockets that take everything and cost nothing.
+//!
+//! `loadtest fanout --limit-ratio` measures the same with real sockets, against a bare loop of `send`.
+
+use arc_swap::ArcSwap;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use fanwire::clock::Now;
+use fanwire::config::Config;
+use fanwire::dialects::push_stream::PushStream;
+use fanwire::exchange::Entry;
+use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
+use fanwire::hub::{Hub, Settings, Window};
+use fanwire::metrics::{Counter, Metrics};
+use fanwire::reactor::transport::Transport;
+use fanwire::reactor::{Limits, Reactor};
+use fanwire::session::{Door, Encoders, Registry};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+const HANDSHAKE: &[u8] =
+    b"GET /websocket/a?auth_token=dev HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A client that says its handshake, is silent afterwards, and takes every byte at once.
+struct Null {
+    unsaid: &'static [u8],
+}
+
+impl Transport for Null {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.unsaid.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.unsaid.len().min(into.len());
+        into[..count].copy_from_slice(&self.unsaid[..count]);
+        self.unsaid = &self.unsaid[count..];
+        Ok(count)
+    }
+
+    fn write(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(frames.iter().map(|frame| frame.len()).sum())
+    }
+
+    fn shutdown(&mut self) {}
+}
+
+/// One reactor and its hub in one thread, with a clock that stands still.
+struct House {
+    reactor: Reactor<Null>,
+    hub: Hub,
+    now: Now,
+    metrics: Arc<Metrics>,
+}
+
+impl House {
+    fn with_subscribers(count: usize) -> House {
+        let config = Config::dev();
+        let now = Now { micros: 1_000_000, unix_micros: 1_795_191_466_000_000 };
+        let metrics = Arc::new(Metrics::new(1));
+        let access = Arc::new(ArcSwap::from_pointee(config.access()));
+        let mut encoders = Encoders::default();
+        let push_stream = PushStream::new(config.push_stream, "bench".to_owned(), access.clone(), &mut encoders);
+        let registry = Arc::new(Registry::new(vec![Arc::new(push_stream)], encoders, access));
+        let mut house = House {
+            reactor: Reactor::new(0, registry, limits(), metrics.clone(), now),
+            hub: Hub::new(settings(), 1, now, metrics.clone()),
+            now,
+            metrics,
+        };
+        for _ in 0..count {
+            house.reactor.accept(Null { unsaid: HANDSHAKE }, Door::Public, IpAddr::V4(Ipv4Addr::LOCALHOST), now);
+        }
+        house.settle();
+        assert_eq!(house.metrics.sum(Counter::Joined), count as u64);
+        house
+    }
+
+    /// Lets hub and reactor talk until neither has anything left to say.
+    fn settle(&mut self) {
+        let mut replies: Vec<ToReactor> = Vec::new();
+        loop {
+            self.hub.take_replies(0, &mut replies);
+            replies.extend(self.hub.take_acknowledgements().map(|(_, reply)| reply));
+            let mut inbox = replies.drain(..);
+            self.reactor.turn(&[], &mut inbox, self.now);
+            replies = inbox.collect();
+            self.reactor.write();
+            let mut asked = false;
+            for request in self.reactor.outgoing() {
+                self.hub.handle(request, self.now);
+                asked = true;
+            }
+            asked |= self.hub.serve_reads(|| true);
+            if !asked && replies.is_empty() && !self.reactor.is_busy() {
+                self.reactor.settle(self.now);
+                return;
+            }
+        }
+    }
+
+    fn publish(&mut self, messages: usize, payload: &Arc<[u8]>) {
+        let entry = Entry { topic: "a".into(), payload: payload.clone(), store: true, event: None, key: None };
+        // Nobody waits for the answer to this ticket.
+        let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+        self.hub.handle(ToHub::Publish { origin, entries: vec![entry; messages], question: None }, self.now);
+        self.settle();
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        head_time: Duration::from_secs(10),
+        keep_alive_idle: Duration::from_secs(75),
+        body_stall: Duration::from_secs(10),
+        body_min_rate: 1_024,
+        line_bytes_max: 16 * 1024,
+        field_bytes_max: 16 * 1024,
+        body_bytes_max: 1 << 20,
+        unopened_max: 1 << 20,
+        unanswered_max: 65_536,
+        unanswered_bytes_max: 64 << 20,
+        unfinished_bytes_max: 64 << 20,
+        close_time: Duration::from_secs(2),
+        no_progress: Duration::from_secs(30),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        window: Window { count: 1_000, bytes: 64 << 20, age: Duration::from_secs(1_800) },
+        topic_idle: Duration::from_secs(30),
+        topics_max: 0,
+        wildcard_prefix: "".into(),
+        wildcard_topics_max: 0,
+        events_topic: None,
+        heartbeats: Vec::new(),
+        log_bytes_max: 1 << 30,
+        unstored_age: Duration::from_secs(30),
+        key_age: Duration::from_secs(120),
+        keys_max: 1_000_000,
+    }
+}
+
+fn bench(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reactor delivery");
+    let payload: Arc<[u8]> = Arc::from(&[b'1'; 128][..]);
+    for subscribers in [1_000, 50_000] {
+        let mut house = House::with_subscribers(subscribers);
+        for messages in [1, 16] {
+            group.throughput(Throughput::Elements((subscribers * messages) as u64));
+            group.bench_function(format!("{subscribers} subscribers, runs of {messages}"), |bencher| {
+                bencher.iter(|| {
+                    let before = house.metrics.sum(Counter::Deliveries);
+                    house.publish(messages, &payload);
+                    assert_eq!(house.metrics.sum(Counter::Deliveries) - before, (subscribers * messages) as u64);
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, bench);
+criterion_main!(benches);
