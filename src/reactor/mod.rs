@@ -299,6 +299,11 @@ impl<T: Transport> Reactor<T> {
             || !self.dead.is_empty()
     }
 
+    /// Whether the last turn left replies of the hub for the next one.
+    pub fn inbox_waits(&self) -> bool {
+        self.inbox_waits
+    }
+
     /// The monotonic microsecond at which a timer is due, and the wall-clock second at which a token expires.
     pub fn next_deadline(&self) -> (Option<u64>, Option<u64>) {
         (self.wheel.next_micros(), self.next_expiry)

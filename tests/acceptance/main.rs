@@ -9,6 +9,7 @@ mod read_your_writes;
 mod resume;
 mod shared_topics;
 mod signals;
+mod stop;
 
 use client::{Client, PATIENCE};
 use fanwire::clock::Clock;
