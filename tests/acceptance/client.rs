@@ -170,11 +170,15 @@ impl Client {
     /// One chunk of a stream; the last one is empty.
     #[track_caller]
     pub fn chunk(&mut self) -> String {
-        let line = self.take_until(b"\r\n").expect("a chunk before the end");
+        self.try_chunk().expect("a chunk before the end")
+    }
+
+    pub fn try_chunk(&mut self) -> Option<String> {
+        let line = self.take_until(b"\r\n")?;
         let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
-        let mut data = String::from_utf8(self.take(size + 2).expect("a whole chunk")).unwrap();
+        let mut data = String::from_utf8(self.take(size + 2)?).unwrap();
         assert_eq!(data.split_off(size), "\r\n");
-        data
+        Some(data)
     }
 
     /// `fields` are whole lines.
@@ -308,6 +312,6 @@ impl Message {
     /// The messages of a poll.
     #[track_caller]
     pub fn all(body: &str) -> Vec<Message> {
-        body.split('\n').map(Message::parse).collect()
+        body.lines().map(Message::parse).collect()
     }
 }

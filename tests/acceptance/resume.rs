@@ -1,7 +1,9 @@
-//! Clients that are cut at any byte and resume read exactly the log.
+//! Clients that are cut at any byte and resume read exactly the log, whatever is reloaded meanwhile.
 
 use crate::client::{Client, EPOCH, Message, masked};
 use crate::{Xorshift, dev, start, wait_for_subscribers};
+use fanwire::config::Config;
+use fanwire::server::Running;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,6 +12,8 @@ const CHANNELS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const SUBSCRIBERS: u64 = 12;
 const POSTS: usize = 1_200;
 const ARRAYS: usize = 150;
+/// An even number, so that the last one leaves the configuration as it was.
+const RELOADS: usize = 100;
 
 /// How a subscriber listens.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +22,8 @@ enum Mode {
     /// With a receive buffer so small that the server's side fills up.
     NarrowWebSocket,
     LongPoll,
+    /// Resumes by the id of the last event alone, as browsers do.
+    EventSource,
 }
 
 #[test]
@@ -28,15 +34,16 @@ fn random_disconnect_and_resume_under_load() {
         config.push_stream.send_queue_bytes = 16 * 1024;
         // Shorter than most connections last.
         config.push_stream.poll_max_bytes = 30_000;
-        let server = start(config);
-        resume_under_load(server.address(), seed);
+        let server = start(config.clone());
+        resume_under_load(&server, &config, seed);
         let metrics = server.metrics();
         assert_eq!(metrics.sum(fanwire::metrics::Counter::Panics), 0);
         assert_eq!(metrics.sum(fanwire::metrics::Counter::DroppedTooSlow), 0);
     }
 }
 
-fn resume_under_load(address: SocketAddr, seed: u64) {
+fn resume_under_load(server: &Running, config: &Config, seed: u64) {
+    let address = server.address();
     // What each publisher is going to send is known before, so that each subscriber knows when it has everything.
     let posts = posts(&mut Xorshift(seed));
     let arrays = arrays(&mut Xorshift(seed + 1));
@@ -56,15 +63,17 @@ fn resume_under_load(address: SocketAddr, seed: u64) {
                 while channels.len() > 3 + number as usize % 3 {
                     channels.remove(random.below(channels.len()));
                 }
-                let mode = match number % 5 {
+                let mode = match number % 6 {
                     0 | 1 => Mode::WebSocket,
                     2 => Mode::NarrowWebSocket,
+                    3 => Mode::EventSource,
                     _ => Mode::LongPoll,
                 };
                 let expected = channels.iter().map(|channel| counts[channel]).sum();
                 let (names, cuts) = (channels.join("/"), &cuts);
                 let listening = scope.spawn(move || match mode {
                     Mode::WebSocket | Mode::NarrowWebSocket => websocket(address, mode, &names, expected, random, cuts),
+                    Mode::EventSource => event_source(address, &names, expected, random, cuts),
                     Mode::LongPoll => long_poll(address, &names, expected, random, cuts),
                 });
                 (channels, mode, listening)
@@ -75,6 +84,15 @@ fn resume_under_load(address: SocketAddr, seed: u64) {
             posts.iter().for_each(|(channels, data)| client.publish("dev", channels, data));
         });
         scope.spawn(|| publish_arrays(address, &arrays));
+        // A reload in the middle of everything disturbs nobody.
+        scope.spawn(|| {
+            for number in 0..RELOADS {
+                Client::connect(address).publish("dev", "elsewhere", "1");
+                let mut config = config.clone();
+                config.push_stream.message_separator = if number % 2 == 0 { "\r\n" } else { "\n" }.to_owned();
+                server.reload(config).unwrap();
+            }
+        });
         subscribers.into_iter().map(|(channels, mode, log)| (channels, mode, log.join().unwrap())).collect()
     });
     let truth = stored_log(address);
@@ -166,7 +184,7 @@ fn cut(random: &mut Xorshift) -> usize {
 fn connect(address: SocketAddr, mode: Mode, random: &mut Xorshift, cuts: &AtomicUsize) -> Client {
     let mut client = match mode {
         Mode::NarrowWebSocket => Client::narrow(address),
-        Mode::WebSocket | Mode::LongPoll => Client::connect(address),
+        Mode::WebSocket | Mode::LongPoll | Mode::EventSource => Client::connect(address),
     };
     client.cut_after(cut(random));
     if random.below(3) == 0 {
@@ -204,6 +222,33 @@ fn websocket(
             assert_eq!(frame.first, 0x81, "{frame:?}");
             log.push(Message::parse(&String::from_utf8(frame.payload).unwrap()));
         }
+    }
+    log
+}
+
+fn event_source(address: SocketAddr, channels: &str, expected: usize, mut random: Xorshift, cuts: &AtomicUsize) -> Vec<Message> {
+    let mut log: Vec<Message> = Vec::new();
+    let mut id = String::new();
+    while log.len() < expected {
+        let (query, field) = match &*id {
+            "" => (EPOCH, String::new()),
+            id => ("", format!("Last-Event-ID: {id}\r\n")),
+        };
+        let mut client = connect(address, Mode::EventSource, &mut random, cuts);
+        client.ask("GET", &format!("/ev/{channels}?auth_token=dev&{query}"), &field, "");
+        if let Some(answer) = client.try_answer() {
+            assert_eq!((answer.status, answer.field("X-Fanwire-Gap")), (200, None), "{answer:?}");
+            while log.len() < expected
+                && let Some(chunk) = client.try_chunk()
+            {
+                if chunk != ": \n" {
+                    let (name, data) = chunk.split_once("\ndata: ").expect("an id and then the data");
+                    id = name.strip_prefix("id: ").expect("an id").to_owned();
+                    log.push(Message::parse(data.strip_suffix("\n\n").expect("a whole event")));
+                }
+            }
+        }
+        assert!(client.was_cut() || log.len() == expected, "the server ended it");
     }
     log
 }
