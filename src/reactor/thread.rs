@@ -139,12 +139,14 @@ pub fn run(setup: Setup) -> io::Result<()> {
             }
         }
         bell.heard();
+        // Looked at before the inbox: what the hub handed over before an order is taken before it.
+        let due: Vec<Order> = orders.try_iter().collect();
         reactor.turn(&ready, &mut inbox, now);
         send(&mut reactor, &hub);
         reactor.write();
         send(&mut reactor, &hub);
         reactor.settle(clock.now());
-        for order in orders.try_iter().collect::<Vec<_>>() {
+        for order in due {
             match order {
                 Order::Listen { addresses, done } => {
                     let opened = listen(&addresses, &mut listeners, &poll, user_timeout);
