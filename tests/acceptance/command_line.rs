@@ -1,6 +1,6 @@
 //! What the binary says to whoever types: exit codes 0, 1 and 2, and messages that name the place.
 
-use crate::process::{directory, run};
+use crate::process::{Process, directory, run};
 use std::net::TcpListener;
 
 #[test]
@@ -52,6 +52,18 @@ fn a_port_in_use_is_a_failure_that_names_it() {
     let ended = run(&["dev", "--listen", &address]);
     assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
     assert!(ended.stderr.contains(&format!("{address} is in use")), "{ended:?}");
+
+    // Two of us would share the port, and each get a part of the clients.
+    let mut first = Process::start(&["dev", "--listen", "127.0.0.1:0"]);
+    let address = first.shown_address().to_string();
+    let ended = run(&["dev", "--listen", &address]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{address} is in use")), "{ended:?}");
+    assert!(first.runs());
+
+    let ended = run(&["dev", "--listen", "192.0.2.1:8080"]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+    assert!(ended.stderr.contains("192.0.2.1:8080"), "{ended:?}");
 }
 
 #[test]

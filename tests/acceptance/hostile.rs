@@ -11,7 +11,7 @@ use std::time::Duration;
 
 fn server() -> Running {
     let mut config = dev();
-    config.limits.head_time = Duration::from_millis(300);
+    config.limits.head_time = Duration::from_secs(2);
     config.limits.body_stall = Duration::from_millis(300);
     config.limits.keep_alive_idle = Duration::from_secs(60);
     config.push_stream.no_progress_timeout = Duration::from_millis(500);
