@@ -605,10 +605,10 @@ impl<T: Transport> Reactor<T> {
 
     /// The client took nothing for too long, or the log no longer reaches back to it.
     fn too_slow(&mut self, index: u32) {
+        self.count(Counter::DroppedTooSlow, 1);
         if self.connections[index].session.is_none() {
             return self.kill(index);
         }
-        self.count(Counter::DroppedTooSlow, 1);
         self.call(index, |session, actions| session.too_slow(actions));
         if let Some(cut) = self.connections[index].extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
             // It had its time already.
