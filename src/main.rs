@@ -9,7 +9,7 @@ use fanwire::server::{self, Running};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::error::Error;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
@@ -64,7 +64,8 @@ fn run(config: Config, file: Option<&File>, overrides: &Overrides) -> Result<(),
     let running = server::start(config, Clock::start())?;
     tracing::info!(address = %running.address(), admin = %running.admin(), reactors, version = VERSION, "fanwire runs");
     if dev {
-        println!("{}", fanwire::dialects::admin::dev_page(VERSION, &running.address().to_string()));
+        // Nobody may be reading the output any more: that is no reason to end.
+        let _ = writeln!(std::io::stdout(), "{}", fanwire::dialects::admin::dev_page(VERSION, &running.address().to_string()));
     }
     let handle = signals.handle();
     let failures = running.failures();

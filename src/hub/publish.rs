@@ -192,7 +192,12 @@ impl Hub {
         let Some(topic) = self.end(id) else { return };
         let last = topic.last_stored().map_or(Seq(0), |stamp| stamp.seq);
         for reactor in topic.interested() {
-            self.reactors[reactor].replies.push(ToReactor::Removed { topic: id, last, message: message.clone() });
+            self.reactors[reactor].replies.push(ToReactor::Removed {
+                topic: id,
+                last,
+                last_unstored: topic.last_unstored(),
+                message: message.clone(),
+            });
         }
     }
 
@@ -364,7 +369,7 @@ mod tests {
         let before = bench.head();
         assert_eq!(bench.delete(&["a", "unknown", "a"]), 1);
         let inbox = bench.inbox(1);
-        let Some(ToReactor::Removed { topic, last: lost, message }) = inbox.last() else { panic!("{inbox:?}") };
+        let Some(ToReactor::Removed { topic, last: lost, message, .. }) = inbox.last() else { panic!("{inbox:?}") };
         assert_eq!((*topic, *lost), (joined.topics[0].topic, last.seq));
         assert_eq!((text(message), message.id, message.stored), ("a:gone".into(), -2, false));
         assert_eq!(message.stamp.position(), before.position());

@@ -74,10 +74,12 @@ pub enum ToReactor {
         message: Arc<Message>,
     },
     /// The topic was deleted and every subscription to it is gone. `message` tells the listeners;
-    /// `last` is the last stored message that the topic had, lost for those who had not read so far.
+    /// `last` is the last stored message that the topic had, lost for those who had not read so far, and
+    /// `last_unstored` the last other one that was kept for readers that lag.
     Removed {
         topic: TopicId,
         last: Seq,
+        last_unstored: Seq,
         message: Arc<Message>,
     },
     Joined {

@@ -101,7 +101,7 @@ impl Topic {
     }
 
     /// The newest unstored message that somebody may still be waiting for.
-    fn last_unstored(&self) -> Seq {
+    pub fn last_unstored(&self) -> Seq {
         self.ring.as_ref().map_or(Seq(0), |ring| ring.log.newest().map_or(ring.evicted, |message| message.stamp.seq))
     }
 

@@ -131,7 +131,7 @@ impl Model {
             for reply in replies {
                 match reply {
                     ToReactor::Deliver { message, .. } => told.push((message.stamp.seq, message.id)),
-                    ToReactor::Removed { ref message, last, topic } => {
+                    ToReactor::Removed { ref message, last, topic, .. } => {
                         let life = self.lives.iter().find(|life| life.id == Some(topic)).expect("only known topics are removed");
                         let stored = life.messages.iter().rfind(|message| message.stored);
                         assert_eq!(last, stored.map_or(Seq(0), |message| message.stamp.seq));

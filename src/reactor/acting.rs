@@ -1,6 +1,6 @@
 //! Carries out what a session wishes.
 
-use super::connection::{Joining, Phase, bits};
+use super::connection::{Cut, Joining, Phase, bits};
 use super::outbox::Run;
 use super::transport::Transport;
 use super::{Reactor, tick_at};
@@ -14,6 +14,9 @@ use crate::websocket::encoder;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// In the place of a ticket: a publication that the hub never saw. No ticket is 0.
+const REFUSED_HERE: u64 = 0;
 
 impl<T: Transport> Reactor<T> {
     /// Lets the session act on an event, and carries out what it wishes.
@@ -51,7 +54,6 @@ impl<T: Transport> Reactor<T> {
         if self.actions.is_empty() {
             return;
         }
-        let mut refused = 0;
         let list: smallvec::SmallVec<[Action; 4]> = self.actions.drain().collect();
         for action in list {
             let slot = &self.connections[index];
@@ -68,7 +70,7 @@ impl<T: Transport> Reactor<T> {
                 Action::Hangup => self.hangup(index),
                 Action::Join { join, delivery } => self.join(index, join, delivery),
                 Action::Leave(ids) => self.leave(index, &ids),
-                Action::Publish { entries, question } => refused += usize::from(!self.publish(index, entries, question)),
+                Action::Publish { entries, question } => self.publish(index, entries, question),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
                 Action::Ask(question) => {
                     let origin = self.origin(index);
@@ -82,7 +84,16 @@ impl<T: Transport> Reactor<T> {
                 }
             }
         }
-        for _ in 0..refused {
+        self.tell_refused(index);
+    }
+
+    /// Answers publications that were refused here, once everything asked before them is answered: sessions tell their
+    /// answers apart by order alone.
+    pub(super) fn tell_refused(&mut self, index: u32) {
+        while let Some(extra) = &mut self.connections[index].extra
+            && extra.asked.front() == Some(&REFUSED_HERE)
+        {
+            extra.asked.pop_front();
             self.call(index, |session, actions| session.answered(Answer::Refused(Refusal::Busy), actions));
         }
     }
@@ -123,6 +134,9 @@ impl<T: Transport> Reactor<T> {
             });
             if let Some(place) = place {
                 topics.push(self.unsubscribe(index, place as u16));
+                if let Some(lag) = self.connections[index].lag() {
+                    lag.left = true;
+                }
             }
         }
         if !topics.is_empty() {
@@ -147,21 +161,20 @@ impl<T: Transport> Reactor<T> {
         topic
     }
 
-    /// False: a bound is reached, and the hub was not asked.
-    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) -> bool {
+    /// The hub is not asked when a bound is reached.
+    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) {
         let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
         // One publication is always let through, else one larger than the bound never would be.
         let full = self.unanswered.len() >= self.limits.unanswered_max
             || (!self.unanswered.is_empty() && self.unanswered_bytes + bytes > self.limits.unanswered_bytes_max);
         if full {
             self.count(Counter::RefusedBusy, 1);
-            return false;
+            return self.connections[index].extra().asked.push_back(REFUSED_HERE);
         }
         let origin = self.origin(index);
         self.unanswered.push_back((origin.ticket, bytes));
         self.unanswered_bytes += bytes;
         self.outgoing.push(ToHub::Publish { origin, entries, question });
-        true
     }
 
     fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {
@@ -181,13 +194,13 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, !slot.is(bits::DEAD));
         let mut waiting = Vec::new();
-        let mut lagged = false;
+        let mut behind = false;
         if let Some(extra) = &mut slot.extra {
-            lagged = extra.lag.take().is_some();
+            behind = extra.lag.take().is_some();
             extra.asked.clear();
             waiting = std::mem::take(&mut extra.joining);
         }
-        self.count(Counter::LagEnded, u64::from(lagged));
+        self.count(Counter::LagEnded, u64::from(behind));
         let mut topics = Vec::new();
         for place in (0..self.connections[index].next_place()).rev() {
             topics.push(self.unsubscribe(index, place));
@@ -207,6 +220,7 @@ impl<T: Transport> Reactor<T> {
         let Some(upgrade) = slot.http().and_then(|http| http.upgrade.take()) else { return };
         slot.extra().http = None;
         slot.set(bits::WEBSOCKET, true);
+        slot.set(bits::GREETING, true);
         let mut bytes = Vec::with_capacity(256);
         upgrade.write(&mut bytes, self.now.unix_seconds(), Framing::Length, true);
         self.count(Counter::WebSocketOpened, 1);
@@ -218,12 +232,11 @@ impl<T: Transport> Reactor<T> {
     /// Writes the whole answer and makes the connection ready for the next request, or ends it.
     pub(super) fn respond(&mut self, index: u32, response: Response) {
         self.end_session(index);
-        let draining = self.draining;
         let slot = &mut self.connections[index];
         let closed = slot.is(bits::READ_CLOSED);
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         http.upgrade = None;
-        let keep = http.keep_alive && !response.close && !draining && !closed;
+        let keep = http.keep_alive && !response.close && !closed;
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         response.write(&mut bytes, self.now.unix_seconds(), Framing::Length, keep);
         self.push(index, Run::new(bytes), true);
@@ -246,6 +259,11 @@ impl<T: Transport> Reactor<T> {
         if http.body.as_ref().is_some_and(|body| !body.is_done()) {
             http.phase = Phase::Dropping;
             http.deadline = Some(now.after(stall));
+            // While the session took its time nobody read.
+            http.body_since = now.micros;
+            http.body_bytes = 0;
+        } else if self.draining {
+            return self.end_after_flush(index);
         } else {
             http.body = None;
             http.phase = Phase::Head { idle: true };
@@ -254,6 +272,7 @@ impl<T: Transport> Reactor<T> {
         if has_spill || self.connections[index].is(bits::READABLE) {
             self.make_ready(index);
         }
+        self.count_unfinished(index);
         self.schedule(index);
     }
 
@@ -272,13 +291,12 @@ impl<T: Transport> Reactor<T> {
 
     fn finish(&mut self, index: u32) {
         self.end_session(index);
-        let draining = self.draining;
         let slot = &mut self.connections[index];
         let closed = slot.is(bits::READ_CLOSED);
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         match http.framing {
             Framing::Chunked | Framing::Length => {
-                let keep = http.keep_alive && !draining && !closed;
+                let keep = http.keep_alive && !closed;
                 self.push(index, Run::new(&b"0\r\n\r\n"[..]), true);
                 if keep {
                     self.next_request(index);
@@ -309,15 +327,17 @@ impl<T: Transport> Reactor<T> {
         self.end_within(index, self.limits.close_time);
     }
 
-    fn end_within(&mut self, index: u32, patience: Duration) {
-        let at = self.now.after(patience);
+    fn end_within(&mut self, index: u32, close_time: Duration) {
+        let cut = Cut { micros: self.now.after(close_time), close_time, is_patient: true };
         let slot = &mut self.connections[index];
         slot.set(bits::ENDING, true);
         let extra = slot.extra();
-        extra.cut_at = Some(at);
+        extra.cut_at = Some(cut);
         extra.http = None;
         extra.decoder = None;
+        extra.newest_pong = None;
         extra.spill = Vec::new();
+        self.count_unfinished(index);
         self.schedule(index);
         self.make_dirty(index, true);
     }

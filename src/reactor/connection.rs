@@ -11,6 +11,7 @@ use crate::websocket::decoder::Decoder;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Facts about a connection, one bit each.
 pub mod bits {
@@ -40,6 +41,10 @@ pub mod bits {
     pub const UNOPENED: u16 = 1 << 11;
     /// A chunked or endless answer is under way.
     pub const STREAMING: u16 = 1 << 12;
+    /// The 101 is in the outbox: nothing may overtake it.
+    pub const GREETING: u16 = 1 << 13;
+    /// On the list of those that wait for the bytes of others to become fewer.
+    pub const STARVED: u16 = 1 << 14;
 }
 
 /// The part of a connection that exists even while it idles.
@@ -95,17 +100,19 @@ pub struct Extra {
     pub more: Vec<Subscription>,
     /// Tickets of questions and publications that this session waits for.
     pub asked: VecDeque<u64>,
-    /// When a closing connection is cut, in monotonic microseconds.
-    pub cut_at: Option<u64>,
+    /// When a closing connection is cut.
+    pub cut_at: Option<Cut>,
     /// Pongs that wait for the socket.
     pub pongs: u32,
     /// The one pong that stands for all pings beyond those.
     pub newest_pong: Option<Vec<u8>>,
+    /// What the reactor's sum of unfinished bytes holds of this connection.
+    pub unfinished: usize,
 }
 
 impl Extra {
     pub fn is_needless(&self) -> bool {
-        let Extra { http, spill, decoder, joining, lag, more, asked, cut_at, pongs: _, newest_pong } = self;
+        let Extra { http, spill, decoder, joining, lag, more, asked, cut_at, pongs: _, newest_pong, unfinished } = self;
         http.is_none()
             && spill.is_empty()
             && decoder.is_none()
@@ -115,7 +122,18 @@ impl Extra {
             && asked.is_empty()
             && cut_at.is_none()
             && newest_pong.is_none()
+            && *unfinished == 0
     }
+}
+
+/// How long a connection that we end may go on.
+pub struct Cut {
+    /// In monotonic microseconds.
+    pub micros: u64,
+    /// Time of the peer from the end of our direction to that of its own.
+    pub close_time: Duration,
+    /// Until our direction ends, every byte that the peer takes gives it more time.
+    pub is_patient: bool,
 }
 
 /// A join that the hub has not answered yet. Its subscriptions take nothing.
@@ -131,10 +149,22 @@ pub struct Lag {
     pub after: Seq,
     /// The read that is under way; replies to any other are dropped.
     pub reading: Option<u64>,
+    /// A subscription was left since that read was asked for: what it lost is no loss any more.
+    pub left: bool,
     /// Subscriptions that begin after the position.
     pub starts: Vec<Start>,
-    /// Deletions to be told once it has caught up.
+    /// Deletions to be told once it has caught up to them, oldest first.
     pub removed: Vec<(SubscriptionId, Delivery, Arc<Message>)>,
+}
+
+impl Lag {
+    /// Whether a subscription has not read up to the last stored and the last unstored message of its topic.
+    pub fn misses(&self, id: SubscriptionId, stored: Seq, unstored: Seq) -> bool {
+        match self.starts.iter().find(|start| start.id == id) {
+            Some(start) => start.from.max(self.after) < stored || start.joined.max(self.after) < unstored,
+            None => self.after < stored.max(unstored),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +190,6 @@ pub struct Http {
     /// The dialect's refusal of a body that turns out too large.
     pub body_too_large: Option<fn() -> Response>,
     pub collected: Vec<u8>,
-    pub takes_body: bool,
     /// When the body began to arrive, and how much of it has.
     pub body_since: u64,
     pub body_bytes: u64,

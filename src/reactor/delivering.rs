@@ -25,6 +25,15 @@ pub(super) struct PendingRun {
     before: Seq,
 }
 
+/// What became of a live run for one connection.
+enum Offered {
+    Queued,
+    /// It does not fit: from here on the log is the queue.
+    FellBehind,
+    /// Behind already, or dead.
+    NotLive,
+}
+
 /// A listener that gets each message through its session.
 struct Single {
     connection: Token,
@@ -57,7 +66,7 @@ impl<T: Transport> Reactor<T> {
         self.close_run();
         match reply {
             ToReactor::Deliver { .. } => unreachable!("handled above"),
-            ToReactor::Removed { topic, last, message } => self.removed(topic, last, &message),
+            ToReactor::Removed { topic, last, last_unstored, message } => self.removed(topic, last, last_unstored, &message),
             ToReactor::Joined { connection, ticket, joined } => self.joined(connection, ticket, &joined),
             ToReactor::Refused { connection, ticket, refusal } => {
                 self.orphans.remove(&ticket);
@@ -80,6 +89,7 @@ impl<T: Transport> Reactor<T> {
                 let Some(place) = extra.asked.iter().position(|&asked| asked == ticket) else { return };
                 extra.asked.remove(place);
                 self.call(index, |session, actions| session.answered(*answer, actions));
+                self.tell_refused(index);
                 // The session may take input again.
                 self.make_ready(index);
             }
@@ -106,7 +116,7 @@ impl<T: Transport> Reactor<T> {
         let mut frames: SmallVec<[(EncodingId, Arc<Run>); 2]> = SmallVec::new();
         let mut singles: Vec<Single> = Vec::new();
         let mut deliveries = 0;
-        for listener in &listeners {
+        for (at, listener) in listeners.iter().enumerate() {
             match listener.delivery() {
                 Delivery::PerSubscriber => {
                     singles.push(Single { connection: self.connections.token(listener.connection), id: listener.id });
@@ -121,8 +131,10 @@ impl<T: Transport> Reactor<T> {
                             frame
                         }
                     };
-                    if self.offer(listener.connection, frame, run.before, prompt) {
-                        deliveries += run.messages.len() as u64;
+                    match self.offer(listener.connection, frame, run.before, prompt) {
+                        Offered::Queued => deliveries += run.messages.len() as u64,
+                        Offered::FellBehind => self.keep_offered(listener.connection, &listeners, at, &run),
+                        Offered::NotLive => {}
                     }
                 }
             }
@@ -130,13 +142,23 @@ impl<T: Transport> Reactor<T> {
         self.subscribers.topic_mut(local).listeners = listeners;
         self.count(Counter::Runs, frames.len() as u64);
         self.unsettled.extend(run.messages.iter().map(|message| message.ordered_micros));
-        for single in singles {
+        for (number, single) in singles.iter().enumerate() {
+            let mut taken = run.before;
             for message in &run.messages {
                 // It may answer with the first message and be gone for the second.
                 let Some(index) = self.connections.find(single.connection) else { break };
                 if !self.connections[index].is(bits::LIVE) || !self.listens(index, run.topic, single.id) {
                     break;
                 }
+                if !self.makes_room(index, message.payload.len()) {
+                    self.fall_behind(index, run.before);
+                    self.keep_taken(index, &run, &singles[..number]);
+                    if let Some(lag) = self.connections[index].lag() {
+                        lag.starts.push(Start { id: single.id, from: taken, joined: taken });
+                    }
+                    break;
+                }
+                taken = message.stamp.seq;
                 deliveries += 1;
                 self.call(index, |session, actions| session.delivered(single.id, message, actions));
             }
@@ -160,31 +182,35 @@ impl<T: Transport> Reactor<T> {
         Run::new(bytes)
     }
 
-    /// Queues a live run; false: the connection is not live, or just stopped being so.
-    fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> bool {
-        let slot = &mut self.connections[index];
-        if !slot.is(bits::LIVE) {
-            return false;
+    /// Queues a live run.
+    fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> Offered {
+        if !self.connections[index].is(bits::LIVE) {
+            return Offered::NotLive;
         }
-        if !slot.outbox.is_empty() {
-            let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
-            if !slot.outbox.fits(run.bytes.len(), window) {
-                if slot.is(bits::WRITABLE) {
-                    // Its turn has not come yet: that is not the client's fault.
-                    self.flush(index);
-                }
-                let slot = &mut self.connections[index];
-                if !slot.is(bits::LIVE) {
-                    return false;
-                }
-                if !slot.outbox.fits(run.bytes.len(), window) {
-                    self.fall_behind(index, before);
-                    return false;
-                }
-            }
+        if !self.makes_room(index, run.bytes.len()) {
+            self.fall_behind(index, before);
+            return Offered::FellBehind;
+        }
+        if !self.connections[index].is(bits::LIVE) {
+            return Offered::NotLive;
         }
         self.push(index, run, prompt);
-        true
+        Offered::Queued
+    }
+
+    /// Whether the window of a live connection takes so many bytes more; what its socket is willing to take goes first.
+    fn makes_room(&mut self, index: u32, bytes: usize) -> bool {
+        let slot = &self.connections[index];
+        let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
+        if slot.outbox.fits(bytes, window) {
+            return true;
+        }
+        if slot.is(bits::WRITABLE) {
+            // Its turn has not come yet: that is not the client's fault.
+            self.flush(index);
+        }
+        let slot = &self.connections[index];
+        slot.is(bits::DEAD) || slot.outbox.fits(bytes, window)
     }
 
     /// From here on only the position is kept; the log is the queue.
@@ -192,7 +218,48 @@ impl<T: Transport> Reactor<T> {
         self.count(Counter::Lagging, 1);
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, false);
-        slot.extra().lag = Some(Box::new(Lag { after, reading: None, starts: Vec::new(), removed: Vec::new() }));
+        slot.extra().lag = Some(Box::new(Lag { after, reading: None, left: false, starts: Vec::new(), removed: Vec::new() }));
+    }
+
+    /// A connection that fell behind with this listener may have the run already for an earlier one of the same topic.
+    fn keep_offered(&mut self, index: u32, listeners: &[Listener], at: usize, run: &PendingRun) {
+        let (Some(local), Some(last)) = (self.subscribers.local(run.topic), run.messages.last()) else { return };
+        let last = last.stamp.seq;
+        let slot = &self.connections[index];
+        let earlier = |subscription: &Subscription| subscription.topic() == local && (subscription.at as usize) < at;
+        let offered: SmallVec<[SubscriptionId; 4]> = slot
+            .subscriptions()
+            .filter(earlier)
+            .map(|subscription| listeners[subscription.at as usize])
+            .filter(|listener| listener.delivery() != Delivery::PerSubscriber)
+            .map(|listener| listener.id)
+            .collect();
+        if let Some(lag) = self.connections[index].lag() {
+            lag.starts.extend(offered.into_iter().map(|id| Start { id, from: last, joined: last }));
+        }
+    }
+
+    /// The same for one that fell behind while its sessions took the run: frames went to all, and `earlier` have taken it.
+    fn keep_taken(&mut self, index: u32, run: &PendingRun, earlier: &[Single]) {
+        let (Some(local), Some(last)) = (self.subscribers.local(run.topic), run.messages.last()) else { return };
+        let slot = &self.connections[index];
+        let connection = self.connections.token(index);
+        let listeners = &self.subscribers.topic(local).listeners;
+        let here = slot.subscriptions().filter(|subscription| subscription.topic() == local);
+        let here: SmallVec<[Listener; 4]> = here.map(|subscription| listeners[subscription.at as usize]).collect();
+        if here.len() < 2 {
+            return;
+        }
+        let last = last.stamp.seq;
+        let took = |listener: &Listener| match listener.delivery() {
+            Delivery::Shared(_) => true,
+            Delivery::PerSubscriber => earlier.iter().any(|one| one.connection == connection && one.id == listener.id),
+        };
+        let taken: SmallVec<[Start; 4]> =
+            here.into_iter().filter(took).map(|listener| Start { id: listener.id, from: last, joined: last }).collect();
+        if let Some(lag) = self.connections[index].lag() {
+            lag.starts.extend(taken);
+        }
     }
 
     fn listens(&self, index: u32, topic: TopicId, id: SubscriptionId) -> bool {
@@ -268,8 +335,10 @@ impl<T: Transport> Reactor<T> {
                 slot.set(bits::LIVE, false);
                 let kept = others.iter().map(|&id| Start { id, from: head, joined: head });
                 let starts = kept.chain(new).collect();
-                slot.extra().lag = Some(Box::new(Lag { after: earliest, reading: None, starts, removed: Vec::new() }));
                 self.count(Counter::Lagging, 1);
+                let slot = &mut self.connections[index];
+                slot.extra().lag =
+                    Some(Box::new(Lag { after: earliest, reading: None, left: false, starts, removed: Vec::new() }));
             }
             Some(lag) => {
                 let position = lag.after;
@@ -298,13 +367,14 @@ impl<T: Transport> Reactor<T> {
         if !slot.has_lag() || !slot.outbox.is_empty() || slot.session.is_none() || slot.is(bits::DEAD) {
             return;
         }
-        let subscriptions: SmallVec<[(SubscriptionId, TopicId); 4]> = slot
+        let mut subscriptions: SmallVec<[(TopicId, SubscriptionId); 4]> = slot
             .subscriptions()
             .map(|subscription| {
                 let topic = self.subscribers.topic(subscription.topic());
-                (topic.listeners[subscription.at as usize].id, topic.id)
+                (topic.id, topic.listeners[subscription.at as usize].id)
             })
             .collect();
+        subscriptions.sort_unstable();
         let ticket = self.ticket();
         let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
         let Some(lag) = self.connections[index].lag() else { return };
@@ -312,18 +382,22 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         lag.reading = Some(ticket);
+        lag.left = false;
         let after = lag.after;
-        let topics = subscriptions
-            .into_iter()
-            .map(|(id, topic)| {
-                let start = lag.starts.iter().find(|start| start.id == id);
-                ReadTopic {
-                    topic,
-                    from: start.map_or(after, |start| start.from),
-                    joined: start.map_or(after, |start| start.joined),
+        let mut topics: Vec<ReadTopic> = Vec::with_capacity(subscriptions.len());
+        for (topic, id) in subscriptions {
+            let start = lag.starts.iter().find(|start| start.id == id);
+            let from = start.map_or(after, |start| start.from);
+            let joined = start.map_or(after, |start| start.joined);
+            match topics.last_mut() {
+                // A second subscription of the topic: the earliest start is read, once.
+                Some(read) if read.topic == topic => {
+                    read.from = read.from.min(from);
+                    read.joined = read.joined.min(joined);
                 }
-            })
-            .collect();
+                Some(_) | None => topics.push(ReadTopic { topic, from, joined }),
+            }
+        }
         self.outgoing.push(ToHub::Read { origin, after, topics });
     }
 
@@ -337,15 +411,19 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         lag.reading = None;
+        if backlog.lost && lag.left {
+            return self.read_backlog(index);
+        }
         if backlog.lost {
             return self.too_slow(index);
         }
         lag.after = backlog.end;
-        let starts = std::mem::take(&mut lag.starts);
+        let starts = lag.starts.clone();
         let mut page: Vec<Arc<Message>> = Vec::new();
         let mut bytes = Vec::new();
         let mut shared = 0;
-        let mut singly = false;
+        // The session was called in between, and may have left some of these listeners.
+        let mut asked = false;
         let subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
         let listeners: SmallVec<[(u32, Listener); 4]> = subscriptions
             .iter()
@@ -353,8 +431,13 @@ impl<T: Transport> Reactor<T> {
                 (subscription.topic(), self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize])
             })
             .collect();
-        singly |= listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
+        let singly = listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
         for (topic, message) in &backlog.messages {
+            while let Some((id, delivery, removal)) = self.next_removal(index, message.stamp.seq) {
+                self.send_page(index, &mut bytes, &mut page);
+                self.tell_removed(index, id, delivery, &removal);
+                asked = true;
+            }
             let Some(local) = self.subscribers.local(*topic) else { continue };
             for (_, listener) in listeners.iter().filter(|(topic, _)| *topic == local) {
                 if let Some(start) = starts.iter().find(|start| start.id == listener.id) {
@@ -365,36 +448,47 @@ impl<T: Transport> Reactor<T> {
                 }
                 match listener.delivery() {
                     Delivery::Shared(encoding) => {
+                        if !page.is_empty() {
+                            // One order for both kinds: what the session has to send goes before this frame.
+                            self.send_page(index, &mut bytes, &mut page);
+                            asked = true;
+                        }
+                        if asked && !self.listens(index, *topic, listener.id) {
+                            continue;
+                        }
                         let made = || self.count(Counter::Encodings, 1);
                         bytes.extend_from_slice(message.frame(encoding, self.registry.encoder(encoding), made));
                         shared += 1;
                     }
-                    Delivery::PerSubscriber => page.push(message.clone()),
+                    Delivery::PerSubscriber => {
+                        if !bytes.is_empty() {
+                            self.send_page(index, &mut bytes, &mut page);
+                        }
+                        if !asked || self.listens(index, *topic, listener.id) {
+                            page.push(message.clone());
+                        }
+                    }
                 }
             }
         }
         self.count(Counter::Deliveries, shared);
+        while let Some((id, delivery, removal)) = self.next_removal(index, backlog.end) {
+            self.send_page(index, &mut bytes, &mut page);
+            self.tell_removed(index, id, delivery, &removal);
+        }
         if !bytes.is_empty() {
             self.push(index, Run::new(bytes), true);
         }
         let slot = &mut self.connections[index];
-        let mut removed = Vec::new();
-        if backlog.complete {
-            if let Some(extra) = &mut slot.extra
-                && let Some(lag) = extra.lag.take()
-            {
-                removed = lag.removed;
-            }
-            slot.set(bits::LIVE, true);
+        if backlog.complete
+            && let Some(extra) = &mut slot.extra
+            && extra.lag.take().is_some()
+        {
+            slot.set(bits::LIVE, !slot.is(bits::DEAD));
             self.count(Counter::LagEnded, 1);
-        } else if let Some(lag) = slot.lag() {
-            lag.starts = starts;
         }
         if singly {
             self.call(index, |session, actions| session.page(&page, backlog.complete, actions));
-        }
-        for (id, delivery, message) in removed {
-            self.tell_removed(index, id, delivery, &message);
         }
         if self.connections[index].outbox.is_empty() {
             self.read_backlog(index);
@@ -402,8 +496,26 @@ impl<T: Transport> Reactor<T> {
         self.connections[index].tidy();
     }
 
+    /// Sends what was collected of a page so far; something follows it. Frames and messages never wait together.
+    fn send_page(&mut self, index: u32, bytes: &mut Vec<u8>, page: &mut Vec<Arc<Message>>) {
+        if !bytes.is_empty() {
+            self.push(index, Run::new(std::mem::take(bytes)), true);
+        }
+        if !page.is_empty() {
+            self.call(index, |session, actions| session.page(page, false, actions));
+            page.clear();
+        }
+    }
+
+    /// The next deletion up to this place in the order that a connection which is behind has not been told.
+    fn next_removal(&mut self, index: u32, until: Seq) -> Option<(SubscriptionId, Delivery, Arc<Message>)> {
+        let lag = self.connections[index].lag()?;
+        let (_, _, first) = lag.removed.first()?;
+        (first.stamp.seq <= until).then(|| lag.removed.remove(0))
+    }
+
     /// The topic is gone for everybody who listened.
-    fn removed(&mut self, topic: TopicId, last: Seq, message: &Arc<Message>) {
+    fn removed(&mut self, topic: TopicId, last: Seq, last_unstored: Seq, message: &Arc<Message>) {
         self.seen = self.seen.max(message.stamp.seq);
         let Some(gone) = self.subscribers.take(topic) else { return };
         self.count(Counter::Left, gone.listeners.len() as u64);
@@ -424,10 +536,8 @@ impl<T: Transport> Reactor<T> {
         for listener in &gone.listeners {
             let index = listener.connection;
             match self.connections[index].lag() {
-                Some(lag) if lag.after < last => {
-                    // What it had not read is gone with the topic.
-                    self.too_slow(index);
-                }
+                // What it had not read is gone with the topic.
+                Some(lag) if lag.misses(listener.id, last, last_unstored) => self.too_slow(index),
                 Some(lag) => {
                     lag.starts.retain(|start| start.id != listener.id);
                     lag.removed.push((listener.id, listener.delivery(), message.clone()));

@@ -7,22 +7,33 @@ use mio::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Wakes a reactor's loop, at most once until it has looked.
-pub struct Bell {
-    woken: AtomicBool,
-    waker: Waker,
+/// What ends a loop's sleep.
+pub trait Wake: Send + Sync {
+    fn wake(&self);
 }
 
-impl Bell {
-    pub fn new(waker: Waker) -> Bell {
+impl Wake for Waker {
+    fn wake(&self) {
+        // A waker that can't write has a full counter, so the loop wakes anyway.
+        let _ = Waker::wake(self);
+    }
+}
+
+/// Wakes a reactor's loop, at most once until it has looked. The simulation puts its own waker in.
+pub struct Bell<W = Waker> {
+    woken: AtomicBool,
+    waker: W,
+}
+
+impl<W: Wake> Bell<W> {
+    pub fn new(waker: W) -> Bell<W> {
         Bell { woken: AtomicBool::new(false), waker }
     }
 
     /// Call after pushing: whoever sees the flag unset rings.
     pub fn ring(&self) {
         if !self.woken.swap(true, Ordering::SeqCst) {
-            // A waker that can't write has a full counter, so the loop wakes anyway.
-            let _ = self.waker.wake();
+            self.waker.wake();
         }
     }
 
@@ -40,21 +51,21 @@ struct Load {
 }
 
 /// The hub's end.
-pub struct InboxPort {
+pub struct InboxPort<W = Waker> {
     sender: Sender<ToReactor>,
-    bell: Arc<Bell>,
+    bell: Arc<Bell<W>>,
     load: Arc<Load>,
 }
 
 /// The reactor's end.
-pub struct Inbox {
+pub struct Inbox<W = Waker> {
     receiver: Receiver<ToReactor>,
-    bell: Arc<Bell>,
+    bell: Arc<Bell<W>>,
     load: Arc<Load>,
 }
 
 /// Unbounded in mechanism: the hub refuses publications before it gets long, and never a released message.
-pub fn inbox(bell: Arc<Bell>) -> (InboxPort, Inbox) {
+pub fn inbox<W: Wake>(bell: Arc<Bell<W>>) -> (InboxPort<W>, Inbox<W>) {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let load = Arc::new(Load::default());
     (InboxPort { sender, bell: bell.clone(), load: load.clone() }, Inbox { receiver, bell, load })
@@ -68,7 +79,7 @@ fn payload(reply: &ToReactor) -> usize {
     }
 }
 
-impl Port for InboxPort {
+impl<W: Wake> Port for InboxPort<W> {
     fn push(&mut self, batch: &mut Vec<ToReactor>) {
         if batch.is_empty() {
             return;
@@ -87,14 +98,19 @@ impl Port for InboxPort {
     }
 }
 
-impl Inbox {
+impl<W: Wake> Inbox<W> {
     /// Lets the next push ring again. To be called before the loop drains.
     pub fn heard(&self) {
         self.bell.heard();
     }
+
+    /// Replies that wait at this moment.
+    pub fn waiting(&self) -> usize {
+        self.receiver.len()
+    }
 }
 
-impl Iterator for Inbox {
+impl<W> Iterator for Inbox<W> {
     type Item = ToReactor;
 
     fn next(&mut self) -> Option<ToReactor> {

@@ -3,6 +3,7 @@
 //! [`Reactor::turn`] takes in readiness, the hub's replies and timers; [`Reactor::write`] is the only writing.
 
 mod acting;
+mod check;
 pub mod connection;
 mod connections;
 mod delivering;
@@ -11,6 +12,8 @@ pub mod listener;
 pub mod outbox;
 mod reading;
 mod subscribers;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 mod timers;
 pub mod transport;
@@ -199,7 +202,6 @@ impl<T: Transport> Reactor<T> {
             body: None,
             body_too_large: None,
             collected: Vec::new(),
-            takes_body: false,
             body_since: 0,
             body_bytes: 0,
             upgrade: None,
@@ -229,6 +231,8 @@ impl<T: Transport> Reactor<T> {
                 && self.connections[index].is(bits::UNOPENED)
             {
                 self.count(Counter::TimedOut, 1);
+                // It counts no longer, although it is buried only after the turn: else the next oldest would go, too.
+                self.opened(index);
                 self.kill(index);
             }
         }
@@ -299,6 +303,11 @@ impl<T: Transport> Reactor<T> {
             || !self.dead.is_empty()
     }
 
+    /// Whether the last turn left something in the inbox.
+    pub fn inbox_waits(&self) -> bool {
+        self.inbox_waits
+    }
+
     /// The monotonic microsecond at which a timer is due, and the wall-clock second at which a token expires.
     pub fn next_deadline(&self) -> (Option<u64>, Option<u64>) {
         (self.wheel.next_micros(), self.next_expiry)
@@ -339,7 +348,7 @@ impl<T: Transport> Reactor<T> {
             self.connections[index].set(bits::READABLE, true);
             self.make_ready(index);
         }
-        if event.hangup && !self.may_read(index) {
+        if event.hangup && self.may_read(index) == 0 {
             // Nobody reads here now, so nobody would see the end of the stream.
             self.end_of_stream(index);
         }
@@ -425,10 +434,12 @@ impl<T: Transport> Reactor<T> {
     /// The outbox is empty: whatever waited for that goes on.
     fn drained(&mut self, index: u32) {
         let slot = &mut self.connections[index];
+        slot.set(bits::GREETING, false);
         if let Some(extra) = &mut slot.extra {
             extra.pongs = 0;
             if let Some(pong) = extra.newest_pong.take() {
-                self.push(index, Run::new(pong), true);
+                slot.outbox.push_urgent(Run::new(pong), self.now.micros);
+                self.make_dirty(index, true);
                 return;
             }
         }
@@ -436,9 +447,13 @@ impl<T: Transport> Reactor<T> {
             if !slot.is(bits::LINGERING) {
                 slot.transport.shutdown();
                 slot.set(bits::LINGERING, true);
+                if let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+                    cut.micros = self.now.after(cut.close_time);
+                }
                 if slot.is(bits::READ_CLOSED) {
                     self.kill(index);
                 } else {
+                    self.schedule(index);
                     self.make_ready(index);
                 }
             }
@@ -468,6 +483,10 @@ impl<T: Transport> Reactor<T> {
             slot.set(bits::DEAD, true);
             slot.set(bits::LIVE, false);
             self.dead.push(index);
+            if slot.is(bits::UNOPENED) {
+                slot.set(bits::UNOPENED, false);
+                self.unopened_count -= 1;
+            }
         }
     }
 
@@ -476,10 +495,7 @@ impl<T: Transport> Reactor<T> {
         while let Some(index) = self.dead.pop() {
             self.end_session(index);
             let slot = &self.connections[index];
-            self.unfinished_bytes -= unfinished(slot);
-            if slot.is(bits::UNOPENED) {
-                self.unopened_count -= 1;
-            }
+            self.unfinished_bytes -= slot.extra.as_ref().map_or(0, |extra| extra.unfinished);
             // The ready and dirty lists may still name the index. Whoever gets it next is then looked at once more than
             // needed, which changes nothing.
             if slot.is(bits::WEBSOCKET) {
@@ -491,10 +507,21 @@ impl<T: Transport> Reactor<T> {
         self.feed_starved();
     }
 
+    /// Brings the sum up to date after bytes of this connection were kept, understood or given up.
+    fn count_unfinished(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        let held = unfinished(slot);
+        if let Some(extra) = &mut slot.extra {
+            let counted = std::mem::replace(&mut extra.unfinished, held);
+            self.unfinished_bytes = self.unfinished_bytes + held - counted;
+        }
+    }
+
     fn feed_starved(&mut self) {
         if self.unfinished_bytes < self.limits.unfinished_bytes_max && !self.starved.is_empty() {
             for index in std::mem::take(&mut self.starved) {
-                if self.connections.get(index).is_some() {
+                if let Some(slot) = self.connections.get_mut(index) {
+                    slot.set(bits::STARVED, false);
                     self.make_ready(index);
                 }
             }
@@ -541,11 +568,13 @@ impl<T: Transport> Reactor<T> {
     fn timer_fired(&mut self, index: u32) {
         let now = self.now.micros;
         let slot = &mut self.connections[index];
-        if slot.extra.as_ref().and_then(|extra| extra.cut_at).is_some_and(|at| now >= at) {
-            return self.kill(index);
-        }
         let no_progress = patience(slot, self.limits.no_progress);
-        if slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
+        if slot.is(bits::ENDING) {
+            return self.cut_comes_up(index, no_progress);
+        }
+        // A socket that is willing has only to be written to: after a long pause of ours that is not the client's fault.
+        let refuses = !slot.is(bits::WRITABLE);
+        if refuses && slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
             return self.too_slow(index);
         }
         if slot.http().is_some_and(|http| http.deadline.is_some_and(|at| now >= at)) {
@@ -558,13 +587,33 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
+    /// Cuts a connection that we end, unless its time is not over.
+    fn cut_comes_up(&mut self, index: u32, no_progress: u64) {
+        let now = self.now.micros;
+        let slot = &mut self.connections[index];
+        let lingers = slot.is(bits::LINGERING);
+        let stalled_since = slot.outbox.stalled_since();
+        let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) else { return };
+        if !lingers && cut.is_patient {
+            // What is queued is sent, however long that takes: a slow reader is none that stands still.
+            cut.micros = cut.micros.max(stalled_since.unwrap_or(now) + no_progress);
+        }
+        if now >= cut.micros {
+            self.kill(index);
+        }
+    }
+
     /// The client took nothing for too long, or the log no longer reaches back to it.
     fn too_slow(&mut self, index: u32) {
-        if self.connections[index].is(bits::ENDING) || self.connections[index].session.is_none() {
+        if self.connections[index].session.is_none() {
             return self.kill(index);
         }
         self.count(Counter::DroppedTooSlow, 1);
         self.call(index, |session, actions| session.too_slow(actions));
+        if let Some(cut) = self.connections[index].extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+            // It had its time already.
+            cut.is_patient = false;
+        }
     }
 
     fn review_slice(&mut self) {
@@ -619,10 +668,12 @@ fn patience<T>(slot: &Slot<T>, otherwise: Duration) -> u64 {
 
 /// The earliest instant at which something of the connection is due.
 fn next_due<T>(slot: &Slot<T>, no_progress: Duration) -> Option<u64> {
+    let extra = slot.extra.as_ref();
+    if let Some(cut) = extra.and_then(|extra| extra.cut_at.as_ref()) {
+        return Some(cut.micros);
+    }
     let wake = (slot.wake != 0).then(|| u64::from(slot.wake) * TICK_MICROS);
     let stalled = slot.outbox.stalled_since().map(|since| since + patience(slot, no_progress));
-    let extra = slot.extra.as_ref();
-    let cut = extra.and_then(|extra| extra.cut_at);
     let http = extra.and_then(|extra| extra.http.as_ref()).and_then(|http| http.deadline);
-    [wake, stalled, cut, http].into_iter().flatten().min()
+    [wake, stalled, http].into_iter().flatten().min()
 }

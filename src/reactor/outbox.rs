@@ -96,16 +96,12 @@ impl Outbox {
 
     /// Behind the front run if the socket has a part of that one and behind other urgent runs, before everything else.
     pub fn push_urgent(&mut self, run: Arc<Run>, now_micros: u64) {
-        match self {
-            Outbox::Nothing => *self = Outbox::One(run),
-            Outbox::One(_) | Outbox::Many(_) => {
-                let queue = self.queue(now_micros);
-                queue.bytes += run.bytes.len();
-                let partial = usize::from(queue.written > 0);
-                let urgent = queue.runs.iter().skip(partial).take_while(|(_, urgent)| *urgent).count();
-                queue.runs.insert(partial + urgent, (run, true));
-            }
-        }
+        // A queue also for the first: the next urgent run must not overtake it.
+        let queue = self.queue(now_micros);
+        queue.bytes += run.bytes.len();
+        let partial = usize::from(queue.written > 0);
+        let urgent = queue.runs.iter().skip(partial).take_while(|(_, urgent)| *urgent).count();
+        queue.runs.insert(partial + urgent, (run, true));
         self.check();
     }
 
@@ -281,6 +277,17 @@ mod tests {
             outbox.push(Run::new(vec![0]), 0);
         }
         assert!(!outbox.fits(1, 1_000));
+    }
+
+    #[test]
+    fn urgent_runs_keep_their_order_from_the_first_on() {
+        let mut outbox = Outbox::default();
+        for run in [&b"1"[..], b"2", b"3"] {
+            outbox.push_urgent(Run::new(run), 0);
+        }
+        let mut pipe = Pipe { random: Xorshift(7), seen: Vec::new() };
+        while outbox.flush(&mut pipe, 0, |_| ()) != Flushed::Everything {}
+        assert_eq!(pipe.seen, b"123");
     }
 
     #[test]

@@ -5,16 +5,19 @@ use super::outbox::Run;
 use super::transport::Transport;
 use super::{READ_TURN_BYTES, Reactor, unfinished};
 use crate::http::body::{Body, BodyError};
-use crate::http::head::{self, BodyLength, Head, HeadError, Scan, ScanLimits, Version};
+use crate::http::head::{self, Head, HeadError, Scan, ScanLimits, Version};
 use crate::http::response::{Framing, Response};
 use crate::metrics::Counter;
 use crate::session::{HeadLimits, Inbound, Opening, Request};
 use crate::websocket::decoder::{Decoder, DecoderLimits, Event, Violation};
 use crate::websocket::encoder;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes kept of a client that has to wait: the rest stays in the kernel.
 const PENDING_BYTES: usize = 4096;
+/// Unsent answers beyond this let the next request wait.
+const ANSWER_BYTES: usize = 256 * 1024;
 /// Pongs that may wait for the socket before only the newest is kept (RFC 6455, section 5.5.3).
 const PONGS_MAX: u32 = 32;
 
@@ -36,13 +39,17 @@ impl<T: Transport> Reactor<T> {
             self.received(index, 0);
         }
         let mut turn = 0;
-        while self.may_read(index) {
+        loop {
+            let room = self.may_read(index);
+            if room == 0 {
+                return;
+            }
             if turn >= READ_TURN_BYTES {
                 self.make_ready(index);
                 return;
             }
             let slot = &mut self.connections[index];
-            match slot.transport.read(&mut self.buffer) {
+            match slot.transport.read(&mut self.buffer[..room]) {
                 Ok(0) => return self.end_of_stream(index),
                 Ok(count) => {
                     turn += count;
@@ -60,27 +67,45 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
-    pub(super) fn may_read(&mut self, index: u32) -> bool {
+    /// How many bytes may be read at once; 0: the rest waits in the kernel.
+    pub(super) fn may_read(&mut self, index: u32) -> usize {
         let slot = &self.connections[index];
         if !slot.is(bits::READABLE) || slot.is(bits::DEAD) || slot.is(bits::READ_CLOSED) {
-            return false;
+            return 0;
         }
         if slot.is(bits::ENDING) {
-            return true;
+            return READ_TURN_BYTES;
         }
-        if self.unfinished_bytes >= self.limits.unfinished_bytes_max && unfinished(slot) > 0 {
-            self.starved.push(index);
-            return false;
+        let mut room = READ_TURN_BYTES;
+        if self.unfinished_bytes >= self.limits.unfinished_bytes_max {
+            // Small requests still pass, and this much of every connection is the most that comes on top.
+            room = PENDING_BYTES.saturating_sub(unfinished(slot));
+            if room == 0 {
+                if !slot.is(bits::STARVED) {
+                    self.connections[index].set(bits::STARVED, true);
+                    self.starved.push(index);
+                }
+                return 0;
+            }
         }
         let spill = slot.extra.as_ref().map_or(0, |extra| extra.spill.len());
         match slot.phase() {
-            Some(Phase::Head { .. } | Phase::Body | Phase::Dropping) => true,
-            Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => spill < PENDING_BYTES,
-            None => slot
-                .session
-                .as_ref()
-                .is_none_or(|session| session.accepts_input() && slot.outbox.bytes() <= session.limits().outbox_bytes_max),
+            Some(Phase::Head { .. }) if self.is_full(index) => 0,
+            Some(Phase::Head { .. } | Phase::Body | Phase::Dropping) => room,
+            Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => room.min(PENDING_BYTES.saturating_sub(spill)),
+            None if self.is_full(index) => 0,
+            None => {
+                let accepts = slot.session.as_ref().is_none_or(|session| session.accepts_input());
+                if accepts { room } else { 0 }
+            }
         }
+    }
+
+    /// So much is unsent that nothing more is asked for: what comes in would be answered, too.
+    fn is_full(&self, index: u32) -> bool {
+        let slot = &self.connections[index];
+        let window = slot.session.as_ref().map_or(ANSWER_BYTES, |session| session.limits().outbox_bytes_max);
+        slot.outbox.bytes() > window
     }
 
     pub(super) fn end_of_stream(&mut self, index: u32) {
@@ -104,7 +129,6 @@ impl<T: Transport> Reactor<T> {
 
     /// Understands what is there: first what was kept, then `count` new bytes of the read buffer.
     fn received(&mut self, index: u32, count: usize) {
-        let before = unfinished(&self.connections[index]);
         let mut kept = self.connections[index].extra.as_mut().map_or_else(Vec::new, |extra| std::mem::take(&mut extra.spill));
         let mut buffer = std::mem::take(&mut self.buffer);
         if kept.is_empty() {
@@ -121,7 +145,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         self.buffer = buffer;
-        self.unfinished_bytes = self.unfinished_bytes + unfinished(&self.connections[index]) - before;
+        self.count_unfinished(index);
         self.feed_starved();
         self.connections[index].tidy();
         self.schedule(index);
@@ -137,6 +161,7 @@ impl<T: Transport> Reactor<T> {
             }
             let rest = &mut input[taken..];
             let step = match slot.phase() {
+                Some(Phase::Head { .. }) if self.is_full(index) => Step::Wait(0),
                 Some(Phase::Head { .. }) => self.head_bytes(index, rest),
                 Some(Phase::Body | Phase::Dropping) => self.body_bytes(index, rest),
                 Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => Step::Wait(0),
@@ -210,7 +235,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// The connection has sent a complete head, or is ending because it could not.
-    fn opened(&mut self, index: u32) {
+    pub(super) fn opened(&mut self, index: u32) {
         let slot = &mut self.connections[index];
         if slot.is(bits::UNOPENED) {
             slot.set(bits::UNOPENED, false);
@@ -225,11 +250,11 @@ impl<T: Transport> Reactor<T> {
         let now = self.now;
         let body_bytes_max = limits.map_or(self.limits.body_bytes_max, |limits| limits.body_bytes_max);
         let body_deadline = now.after(self.limits.body_stall);
-        let reactor = self.index;
+        let (reactor, draining) = (self.index, self.draining);
         let Some(http) = self.connections[index].http() else { return };
         http.deadline = None;
         http.phase = Phase::Waiting;
-        http.keep_alive = head.keep_alive;
+        http.keep_alive = head.keep_alive && !draining;
         http.framing = match head.version {
             Version::Http11 => Framing::Chunked,
             Version::Http10 => Framing::UntilClose,
@@ -248,27 +273,35 @@ impl<T: Transport> Reactor<T> {
         let has_body = http.body.is_some();
         let request = Request { head, door, peer, reactor, now };
         self.actions.now = now;
-        let opening = self.registry.open(&request, &mut self.actions);
+        let (registry, actions) = (&self.registry, &mut self.actions);
+        let Ok(opening) = catch_unwind(AssertUnwindSafe(|| registry.open(&request, actions))) else {
+            self.actions.drain();
+            self.count(Counter::Panics, 1);
+            tracing::error!("a dialect panicked; its connection ends");
+            return self.respond(index, Response::new(500).closing());
+        };
         let slot = &mut self.connections[index];
         let http = slot.extra.as_mut().and_then(|extra| extra.http.as_mut()).expect("an HTTP connection");
-        let takes_body = matches!(opening, Some(Opening::Hold { takes_body: true, .. }));
-        if head.expects_continue && has_body && !takes_body {
-            // The client may or may not send the body now: only a closed connection keeps it apart from the next request.
+        if head.expects_continue {
+            // Until it is called for, the client may or may not send the body: only a closed connection keeps it apart from
+            // the next request.
             http.keep_alive = false;
         }
         match opening {
             Some(Opening::Hold { session, takes_body }) => {
                 slot.session = Some(session);
                 if takes_body && has_body {
-                    http.takes_body = true;
                     http.phase = Phase::Body;
                     http.deadline = Some(body_deadline);
                     self.perform(index);
-                    if head.expects_continue && self.connections[index].phase() == Some(Phase::Body) {
+                    if head.expects_continue
+                        && let Some(http) = self.connections[index].http()
+                        && http.phase == Phase::Body
+                    {
+                        http.keep_alive = head.keep_alive && !draining;
                         self.push(index, Run::new(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]), true);
                     }
                 } else {
-                    http.takes_body = false;
                     self.perform(index);
                     if takes_body {
                         self.call(index, |session, actions| session.received(Inbound::Body(Vec::new()), actions));
@@ -276,7 +309,7 @@ impl<T: Transport> Reactor<T> {
                 }
             }
             Some(Opening::WebSocket { session, upgrade }) => {
-                if head.body != BodyLength::None {
+                if has_body {
                     self.actions.drain();
                     self.count(Counter::RefusedRequests, 1);
                     return self.respond(index, Response::new(400).closing());
@@ -294,6 +327,10 @@ impl<T: Transport> Reactor<T> {
                 self.actions.drain();
                 self.respond(index, Response::new(404));
             }
+        }
+        if draining {
+            // Its head came after the goodbye to everybody.
+            self.call(index, |session, actions| session.draining(actions));
         }
     }
 
@@ -351,6 +388,14 @@ impl<T: Transport> Reactor<T> {
 
     /// A head, a body or the next request did not come in time.
     pub(super) fn request_timed_out(&mut self, index: u32) {
+        if let Some(Phase::Head { idle }) = self.connections[index].phase()
+            && !self.connections[index].outbox.is_empty()
+        {
+            // The client still takes the answer before; the time between two requests begins after it.
+            let time = if idle { self.limits.keep_alive_idle } else { self.limits.head_time };
+            let deadline = Some(self.now.after(time));
+            return self.connections[index].http().expect("an HTTP connection").deadline = deadline;
+        }
         self.count(Counter::TimedOut, 1);
         match self.connections[index].phase() {
             Some(Phase::Body) => self.respond(index, Response::new(408).closing()),
@@ -369,7 +414,7 @@ impl<T: Transport> Reactor<T> {
             if slot.is(bits::DEAD) {
                 return Step::Took(input.len());
             }
-            if !session.accepts_input() || slot.outbox.bytes() > session.limits().outbox_bytes_max {
+            if !session.accepts_input() || self.is_full(index) {
                 break;
             }
             let limits = session.limits();
@@ -427,7 +472,11 @@ impl<T: Transport> Reactor<T> {
             }
             extra.pongs += 1;
         }
-        slot.outbox.push_urgent(Run::new(frame), now);
+        if slot.is(bits::GREETING) {
+            slot.outbox.push(Run::new(frame), now);
+        } else {
+            slot.outbox.push_urgent(Run::new(frame), now);
+        }
         self.make_dirty(index, true);
     }
 }

@@ -86,6 +86,11 @@ impl Subscribers {
         Some(self.topics.remove(local as usize))
     }
 
+    /// Joined subscriptions of all connections.
+    pub fn count(&self) -> usize {
+        self.topics.iter().map(|(_, topic)| topic.listeners.len()).sum()
+    }
+
     pub fn local(&self, id: TopicId) -> Option<u32> {
         self.by_id.get(&id).copied()
     }

@@ -139,12 +139,14 @@ pub fn run(setup: Setup) -> io::Result<()> {
             }
         }
         bell.heard();
+        // Looked at before the inbox: what the hub handed over before an order is taken before it.
+        let due: Vec<Order> = orders.try_iter().collect();
         reactor.turn(&ready, &mut inbox, now);
         send(&mut reactor, &hub);
         reactor.write();
         send(&mut reactor, &hub);
         reactor.settle(clock.now());
-        for order in orders.try_iter().collect::<Vec<_>>() {
+        for order in due {
             match order {
                 Order::Listen { addresses, done } => {
                     let opened = listen(&addresses, &mut listeners, &poll, user_timeout);
@@ -154,6 +156,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
                     if let Control::Drain = control {
                         listeners.clear();
                         draining = true;
+                        take_preceding(&mut reactor, &mut inbox, &hub, &clock);
                     }
                     reactor.control(control, clock.now());
                 }
@@ -177,6 +180,21 @@ fn send(reactor: &mut Reactor<TcpStream>, hub: &Sender<ToHub>) {
     for request in reactor.outgoing() {
         // A hub that has ended answers nobody; the server is ending then, too.
         let _ = hub.send(request);
+    }
+}
+
+/// What was acknowledged before the order to stop reaches its subscribers before the goodbye does.
+fn take_preceding(reactor: &mut Reactor<TcpStream>, inbox: &mut Inbox, hub: &Sender<ToHub>, clock: &Clock) {
+    let count = inbox.waiting();
+    let mut preceding = inbox.take(count);
+    loop {
+        reactor.turn(&[], &mut preceding, clock.now());
+        send(reactor, hub);
+        reactor.write();
+        send(reactor, hub);
+        if !reactor.inbox_waits() {
+            return;
+        }
     }
 }
 

@@ -1,0 +1,728 @@
+//! One run: reactors, the hub, a network and clients, one random step after the other, and the judge between them.
+
+use crate::Planted;
+use crate::client::{Client, View};
+use crate::dialect::{NO_PROGRESS, Simulated, Witness};
+use crate::ledger::Ledger;
+use crate::network::{Socket, Wire};
+use crate::random::Random;
+use arc_swap::ArcSwap;
+use fanwire::access::Access;
+use fanwire::clock::Now;
+use fanwire::exchange::{Answer, Join, Joined, StartAt};
+use fanwire::hub::request::{ToHub, ToReactor, Token};
+use fanwire::hub::thread::Port;
+use fanwire::hub::{Heartbeat, Hub, Settings, Window};
+use fanwire::metrics::{Counter, Metrics};
+use fanwire::reactor::inbox::{Bell, Inbox, InboxPort, Wake, inbox};
+use fanwire::reactor::{Event, Limits, Reactor};
+use fanwire::session::{Door, Encoders, Registry};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const TOPICS: usize = 5;
+const WINDOW: usize = 12;
+const STORED_AGE: Duration = Duration::from_secs(8);
+const UNSTORED_AGE: Duration = Duration::from_secs(2);
+const SOCKETS: usize = 7;
+const WEBS: usize = 3;
+/// A run of messages, a page or one large message may stand in an outbox beside its window.
+const BESIDE_WINDOW: usize = 64 * 1024;
+
+/// The waker of a loop that the simulation turns.
+pub struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(&self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[derive(Clone)]
+struct SharedFlag(Arc<Flag>);
+
+impl Wake for SharedFlag {
+    fn wake(&self) {
+        self.0.wake();
+    }
+}
+
+/// Where the loop of one reactor stands; every other thread may act between two of these.
+enum Loop {
+    Asleep,
+    /// The bell was heard and these events were taken.
+    Awake(Vec<Event>),
+    /// Only a planted bug gets here.
+    Drained,
+}
+
+struct Node {
+    reactor: Reactor<Socket>,
+    inbox: Inbox<SharedFlag>,
+    port: InboxPort<SharedFlag>,
+    bell: Arc<Bell<SharedFlag>>,
+    flag: Arc<Flag>,
+    state: Loop,
+    wires: Vec<(Token, Rc<RefCell<Wire>>)>,
+    former: Vec<Token>,
+}
+
+/// What is still to be handed over to the reactors.
+type Staged = VecDeque<(usize, Vec<ToReactor>)>;
+
+pub struct World {
+    random: Random,
+    planted: Planted,
+    now: Now,
+    nodes: Vec<Node>,
+    hub: Hub,
+    to_hub: VecDeque<ToHub>,
+    reads_wait: bool,
+    staged: Staged,
+    /// They follow all replies of a batch.
+    acknowledgements: Vec<(usize, ToReactor)>,
+    /// Joins that a planted bug makes late.
+    late_joins: Vec<(usize, ToHub)>,
+    ledger: Ledger,
+    clients: Vec<Client>,
+    witness: Arc<Mutex<Witness>>,
+    stalled: BTreeMap<String, ()>,
+    metrics: Arc<Metrics>,
+    next_number: u64,
+    /// Connections with a read that is not answered: a second one makes the first void.
+    reading: BTreeMap<(u16, Token), BTreeSet<u64>>,
+    pub rounds_void: u64,
+    pub stale_events: u64,
+    pub trace: Rc<RefCell<Vec<String>>>,
+}
+
+/// What a run has visited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage(pub BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    pub fn add(&mut self, other: &Coverage) {
+        other.0.iter().for_each(|(name, count)| *self.0.entry(name).or_default() += count);
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, planted: Planted, trace: Rc<RefCell<Vec<String>>>) -> World {
+        let mut random = Random::new(seed);
+        let now = Now { micros: 1_000_000, unix_micros: 1_700_000_000_000_000 + random.below(1_000_000) as u64 };
+        let reactors = 1 + random.below(3);
+        let metrics = Arc::new(Metrics::new(reactors));
+        let witness = Arc::new(Mutex::new(Witness::default()));
+        let mut encoders = Encoders::default();
+        let dialect = Simulated::new(&mut encoders, witness.clone());
+        let access = Arc::new(ArcSwap::from_pointee(Access::default()));
+        let registry = Arc::new(Registry::new(vec![Arc::new(dialect)], encoders, access));
+        let nodes = (0..reactors)
+            .map(|index| {
+                let flag = Arc::new(Flag(AtomicBool::new(false)));
+                let bell = Arc::new(Bell::new(SharedFlag(flag.clone())));
+                let (port, inbox) = inbox(bell.clone());
+                let reactor = Reactor::new(index as u16, registry.clone(), limits(), metrics.clone(), now);
+                Node { reactor, inbox, port, bell, flag, state: Loop::Asleep, wires: Vec::new(), former: Vec::new() }
+            })
+            .collect();
+        let sockets = (0..SOCKETS).map(Client::socket);
+        let webs: Vec<Client> = (0..WEBS)
+            .map(|at| {
+                let mut topics: Vec<usize> = (0..1 + random.below(3)).map(|_| random.below(TOPICS)).collect();
+                topics.sort_unstable();
+                topics.dedup();
+                Client::web(SOCKETS + at, topics)
+            })
+            .collect();
+        World {
+            planted,
+            now,
+            nodes,
+            hub: Hub::new(settings(), reactors, now, metrics.clone()),
+            to_hub: VecDeque::new(),
+            reads_wait: false,
+            staged: VecDeque::new(),
+            acknowledgements: Vec::new(),
+            late_joins: Vec::new(),
+            ledger: Ledger::new(TOPICS, WINDOW, STORED_AGE.as_micros() as u64, UNSTORED_AGE.as_micros() as u64),
+            clients: sockets.chain(webs).collect(),
+            witness,
+            stalled: BTreeMap::new(),
+            metrics,
+            next_number: 0,
+            reading: BTreeMap::new(),
+            rounds_void: 0,
+            stale_events: 0,
+            trace,
+            random,
+        }
+    }
+
+    fn note(&self, step: impl FnOnce() -> String) {
+        self.trace.borrow_mut().push(step());
+    }
+
+    /// The whole run.
+    pub fn run(&mut self, steps: usize) -> Result<Coverage, String> {
+        for _ in 0..steps {
+            self.step()?;
+        }
+        self.come_to_rest()?;
+        self.with_clients(|client, view, _| client.judge_rest(view))?;
+        self.with_clients(|client, _, random| {
+            client.leave(random);
+            Ok(())
+        })?;
+        // What lingers has to be cut in time.
+        for _ in 0..4 {
+            self.come_to_rest()?;
+            self.pass(2_000_000);
+        }
+        self.come_to_rest()?;
+        for (index, node) in self.nodes.iter().enumerate() {
+            if !node.reactor.is_empty() {
+                return Err(format!("reactor {index} keeps {} connections or what they held", node.reactor.connection_count()));
+            }
+        }
+        let subscriptions = self.metrics.hub.subscriptions.load(Relaxed);
+        if subscriptions > 0 {
+            return Err(format!("the hub keeps {subscriptions} subscriptions of nobody"));
+        }
+        let balance = |up, down| (self.metrics.sum(up), self.metrics.sum(down));
+        for (up, down) in [
+            (Counter::Accepted, Counter::Ended),
+            (Counter::Joined, Counter::Left),
+            (Counter::WebSocketOpened, Counter::WebSocketEnded),
+            (Counter::Lagging, Counter::LagEnded),
+        ] {
+            let (ups, downs) = balance(up, down);
+            if ups != downs {
+                return Err(format!("{up:?} {ups}, but {down:?} {downs}"));
+            }
+        }
+        if self.metrics.sum(Counter::Panics) > 0 {
+            return Err("a session panicked".to_owned());
+        }
+        Ok(self.coverage())
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        match self.random.below(100) {
+            0..32 => {
+                let node = self.random.below(self.nodes.len());
+                self.turn(node, false)?;
+            }
+            32..46 => {
+                self.hub_step()?;
+            }
+            46..58 => self.hand_over(),
+            58..76 => {
+                let client = self.random.below(self.clients.len());
+                self.client_step(client)?;
+            }
+            76..84 => {
+                let client = self.random.below(self.clients.len());
+                let bytes = if self.random.percent(30) { 1 + self.random.below(8) } else { 1 + self.random.below(2_000) };
+                self.arrive(client, bytes);
+            }
+            84..96 => {
+                let client = self.random.below(self.clients.len());
+                if !self.clients[client].stalled {
+                    let bytes = if self.random.percent(30) { 1 + self.random.below(20) } else { 1 + self.random.below(3_000) };
+                    self.read(client, bytes)?;
+                }
+            }
+            _ => {
+                let micros = match self.random.below(20) {
+                    0 => 2_500_000,
+                    1..4 => 300_000,
+                    _ => self.random.below(30_000) as u64,
+                };
+                self.pass(micros);
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, micros: u64) {
+        self.now.micros += micros;
+        self.now.unix_micros += micros;
+        if self.random.percent(2) {
+            // The wall clock steps.
+            let step = self.random.below(3_000_000) as u64;
+            self.now.unix_micros = self.now.unix_micros + step - 1_500_000;
+        }
+        for client in &self.clients {
+            if let Some(wire) = &client.wire {
+                wire.borrow_mut().clock = self.now.micros;
+            }
+        }
+        self.note(|| format!("{micros} us pass"));
+    }
+
+    fn client_step(&mut self, index: usize) -> Result<(), String> {
+        if self.clients[index].wire.is_none() {
+            let node = self.random.below(self.nodes.len());
+            let wire = Wire::new(self.planted, self.random.clone());
+            self.random.next();
+            {
+                let mut wire = wire.borrow_mut();
+                (wire.clock, wire.progress_at) = (self.now.micros, self.now.micros);
+            }
+            let place = &mut self.nodes[node];
+            let token = place.reactor.next_token();
+            place.reactor.accept(Socket(wire.clone()), Door::Public, IpAddr::V4(Ipv4Addr::LOCALHOST), self.now);
+            place.wires.push((token, wire.clone()));
+            self.with_client(index, |client, view, random| client.connect(node, wire, random, view));
+            self.note(|| format!("client {index} connects to {node} as {token:?}"));
+            return Ok(());
+        }
+        let done = self.with_client(index, |client, view, random| client.act(random, view));
+        self.note(|| format!("client {index}: {done}"));
+        Ok(())
+    }
+
+    fn with_client<R>(&mut self, index: usize, act: impl FnOnce(&mut Client, &mut View<'_>, &mut Random) -> R) -> R {
+        let witness = self.witness.lock().unwrap();
+        let mut view = View {
+            ledger: &self.ledger,
+            witness: &witness,
+            micros: self.now.micros,
+            stalled: &self.stalled,
+            next_number: &mut self.next_number,
+        };
+        act(&mut self.clients[index], &mut view, &mut self.random)
+    }
+
+    fn with_clients(
+        &mut self,
+        mut act: impl FnMut(&mut Client, &mut View<'_>, &mut Random) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for index in 0..self.clients.len() {
+            self.with_client(index, &mut act).map_err(|why| format!("client {index}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, index: usize, bytes: usize) -> bool {
+        let Some(wire) = &self.clients[index].wire else { return false };
+        let arrived = wire.borrow_mut().arrive(bytes);
+        if arrived {
+            self.note(|| format!("up to {bytes} bytes of client {index} arrive"));
+        }
+        arrived
+    }
+
+    fn read(&mut self, index: usize, bytes: usize) -> Result<bool, String> {
+        let read = self.with_client(index, |client, view, _| client.read(bytes, view));
+        let read = read.map_err(|why| format!("client {index}: {why}"))?;
+        if read {
+            self.note(|| format!("client {index} reads up to {bytes}"));
+        }
+        Ok(read)
+    }
+
+    /// One step of a reactor's loop, if it is not asleep. True: something happened.
+    fn turn(&mut self, index: usize, everything: bool) -> Result<bool, String> {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        match std::mem::replace(&mut node.state, Loop::Asleep) {
+            Loop::Asleep => {
+                let mut events = Vec::new();
+                for (token, wire) in &node.wires {
+                    let mut wire = wire.borrow_mut();
+                    let edge = wire.has_edge() && (everything || self.random.percent(70));
+                    // An event more than needed may always come.
+                    let spurious = !everything && !wire.gone && self.random.percent(3);
+                    if edge || spurious {
+                        if edge {
+                            wire.told();
+                        }
+                        let (readable, writable, hangup) = wire.state();
+                        events.push(Event {
+                            token: *token,
+                            readable: readable || spurious,
+                            writable: writable || spurious,
+                            hangup,
+                        });
+                    }
+                }
+                if !everything && !node.former.is_empty() && self.random.percent(50) {
+                    // Of a socket that was closed meanwhile; rather one whose slot somebody else has now.
+                    let heir = |token: &Token| {
+                        node.wires.iter().find(|(other, wire)| other.index() == token.index() && !wire.borrow().gone)
+                    };
+                    let reused: Vec<Token> = node.former.iter().copied().filter(|token| heir(token).is_some()).collect();
+                    let list = if reused.is_empty() { &node.former } else { &reused };
+                    let mut token = list[self.random.below(list.len())];
+                    if self.planted == Planted::ReusedToken {
+                        token = heir(&token).map_or(token, |(other, _)| *other);
+                    }
+                    events.push(Event { token, readable: true, writable: true, hangup: true });
+                    self.stale_events += 1;
+                }
+                self.random.shuffle(&mut events);
+                let rung = node.flag.0.swap(false, SeqCst);
+                let (timer, _) = node.reactor.next_deadline();
+                if !rung && events.is_empty() && !node.reactor.is_busy() && timer.is_none_or(|at| at > now.micros) {
+                    return Ok(false);
+                }
+                if self.planted != Planted::LostWakeUp {
+                    node.bell.heard();
+                }
+                let count = events.len();
+                node.state = Loop::Awake(events);
+                self.note(|| format!("reactor {index} wakes (rung: {rung}) with {count} events"));
+                Ok(true)
+            }
+            Loop::Awake(events) => {
+                node.reactor.turn(&events, &mut node.inbox, now);
+                self.collect(index);
+                self.nodes[index].reactor.write();
+                self.collect(index);
+                let node = &mut self.nodes[index];
+                node.reactor.settle(now);
+                if self.planted == Planted::LostWakeUp {
+                    node.state = Loop::Drained;
+                }
+                node.reactor.check();
+                let former = &mut node.former;
+                node.wires.retain(|(token, wire)| {
+                    if let Some((bytes, window)) = node.reactor.waiting(*token) {
+                        assert!(bytes <= window + BESIDE_WINDOW, "{bytes} bytes wait in an outbox of {window}");
+                    }
+                    if wire.borrow().gone {
+                        former.push(*token);
+                    }
+                    !wire.borrow().gone
+                });
+                self.note(|| format!("reactor {index} turns"));
+                self.hear_witness()?;
+                Ok(true)
+            }
+            Loop::Drained => {
+                node.bell.heard();
+                Ok(true)
+            }
+        }
+    }
+
+    fn collect(&mut self, index: usize) {
+        for request in self.nodes[index].reactor.outgoing() {
+            if let ToHub::Read { origin, .. } = &request {
+                let open = self.reading.entry((origin.reactor, origin.connection)).or_default();
+                self.rounds_void += u64::from(!open.is_empty());
+                open.insert(origin.ticket);
+            }
+            self.to_hub.push_back(request);
+        }
+    }
+
+    /// What the sessions complained about, and who was declared too slow while its socket stood still.
+    fn hear_witness(&mut self) -> Result<(), String> {
+        let witness = self.witness.lock().unwrap();
+        if let Some(violation) = witness.violations.first() {
+            return Err(violation.clone());
+        }
+        for client in &self.clients {
+            let (name, Some(wire)) = (client.name(), &client.wire) else { continue };
+            let standing = self.now.micros - wire.borrow().progress_at;
+            if witness.too_slow.get(&name) == Some(&self.now.micros) && standing >= NO_PROGRESS.as_micros() as u64 {
+                self.stalled.insert(name, ());
+            }
+        }
+        Ok(())
+    }
+
+    /// The hub takes some requests, or serves reads. Nothing new is done before the last is handed over.
+    fn hub_step(&mut self) -> Result<bool, String> {
+        if !self.staged.is_empty() {
+            return Ok(false);
+        }
+        if self.hub.next_tick().is_some_and(|at| at <= self.now.micros) {
+            self.hub.tick(self.now);
+            self.stage(None)?;
+            self.note(|| "the hub ticks".to_owned());
+        }
+        if self.to_hub.is_empty() && !self.reads_wait && self.late_joins.is_empty() {
+            return Ok(!self.staged.is_empty());
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            let (messages, bytes) = node.port.queued();
+            self.hub.set_queued(index, messages, bytes);
+        }
+        if self.random.percent(30) || self.to_hub.is_empty() {
+            let mut budget = 1 + self.random.below(3);
+            self.reads_wait = self.hub.serve_reads(|| {
+                let go_on = budget > 0;
+                budget = budget.saturating_sub(1);
+                go_on
+            });
+            self.note(|| "the hub serves reads".to_owned());
+            self.stage(None)?;
+        }
+        for _ in 0..1 + self.random.below(6) {
+            let Some(request) = self.to_hub.pop_front() else { break };
+            self.note(|| format!("the hub handles {request:?}"));
+            self.handle(request)?;
+        }
+        for (wait, _) in &mut self.late_joins {
+            *wait = wait.saturating_sub(1);
+        }
+        if self.late_joins.first().is_some_and(|(wait, _)| *wait == 0) {
+            let (_, join) = self.late_joins.remove(0);
+            self.hub.handle(join, self.now);
+            self.stage(None)?;
+        }
+        let acknowledgements = std::mem::take(&mut self.acknowledgements);
+        self.staged.extend(acknowledgements.into_iter().map(|(index, reply)| (index, vec![reply])));
+        Ok(true)
+    }
+
+    fn handle(&mut self, request: ToHub) -> Result<(), String> {
+        let asked = match &request {
+            ToHub::Join { join, .. } => Some(Asked::Join(join.clone())),
+            ToHub::Publish { entries, .. } => {
+                let number = |payload: &[u8]| String::from_utf8_lossy(payload).split(' ').next().unwrap().parse().unwrap();
+                let list =
+                    entries.iter().map(|entry| (self.ledger.topic(entry.topic.as_str()), number(&entry.payload), entry.store));
+                Some(Asked::Publish(list.collect()))
+            }
+            ToHub::Delete { topics, .. } => {
+                topics.iter().for_each(|topic| {
+                    let topic = self.ledger.topic(topic.as_str());
+                    self.ledger.remove(topic);
+                });
+                None
+            }
+            ToHub::Read { .. } => {
+                self.reads_wait = true;
+                None
+            }
+            _ => None,
+        };
+        let late = match &request {
+            ToHub::Join { origin, join, .. } if self.planted == Planted::ReadBeforeJoin => {
+                // Nobody waits for the second answer.
+                let origin = fanwire::hub::request::Origin { ticket: 0, connection: Token(0), ..*origin };
+                Some(ToHub::Join { origin, join: join.clone(), first: false })
+            }
+            _ => None,
+        };
+        self.hub.handle(request, self.now);
+        let joined = self.stage(asked)?;
+        if let (Some(late), Some((reactor, topics))) = (late, joined) {
+            self.hub.handle(ToHub::Leave { reactor, topics, last: false }, self.now);
+            self.late_joins.push((2, late));
+            self.stage(None)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the hub's replies, all before the acknowledgements, and enters them into the ledger.
+    fn stage(&mut self, asked: Option<Asked>) -> Result<Option<(u16, Vec<fanwire::exchange::TopicId>)>, String> {
+        let mut joined_topics = None;
+        let acknowledgements: Vec<(usize, ToReactor)> = self.hub.take_acknowledgements().collect();
+        for (_, reply) in &acknowledgements {
+            let ToReactor::Answer { answer, .. } = reply else { continue };
+            if let (Answer::Published { published, .. }, Some(Asked::Publish(list))) = (&**answer, &asked) {
+                for (published, &(topic, number, stored)) in published.iter().zip(list) {
+                    self.ledger.add(topic, published.stamp.seq.0, published.stamp.position(), stored, number, self.now.micros);
+                }
+            }
+        }
+        for index in 0..self.nodes.len() {
+            let mut replies = Vec::new();
+            self.hub.take_replies(index, &mut replies);
+            for reply in &replies {
+                match reply {
+                    ToReactor::Deliver { message, .. } if !self.ledger.knows(message.stamp.seq.0) => {
+                        // A heartbeat: nobody published it.
+                        let topic = self.ledger.topic(message.topic.as_str());
+                        let stamp = message.stamp;
+                        let number = String::from_utf8_lossy(&message.payload).split(' ').next().unwrap().parse().unwrap();
+                        self.ledger.add(topic, stamp.seq.0, stamp.position(), message.stored, number, self.now.micros);
+                    }
+                    ToReactor::Joined { joined, .. } => {
+                        joined_topics = Some((index as u16, joined.topics.iter().map(|topic| topic.topic).collect()));
+                        if let Some(Asked::Join(join)) = &asked {
+                            self.judge_join(join, joined)?;
+                        }
+                    }
+                    ToReactor::Backlog { connection, ticket, .. } => {
+                        if let Some(open) = self.reading.get_mut(&(index as u16, *connection)) {
+                            open.remove(ticket);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            // A planted bug asks twice; nobody waits for the second answer.
+            replies.retain(|reply| !matches!(reply, ToReactor::Joined { ticket: 0, .. } | ToReactor::Refused { ticket: 0, .. }));
+            if !replies.is_empty() {
+                self.staged.push_back((index, replies));
+            }
+        }
+        self.acknowledgements.extend(acknowledgements);
+        Ok(joined_topics)
+    }
+
+    /// Whether each start is right, and a gap is declared exactly when something newer than the cursor is gone.
+    fn judge_join(&self, join: &Join, joined: &Joined) -> Result<(), String> {
+        if joined.head.seq.0 < self.ledger.topics.iter().filter_map(|topic| topic.last()).map(|last| last.seq).max().unwrap_or(0)
+        {
+            return Err("a join at a head that is older than what was published".to_owned());
+        }
+        let cursor = join.cursor.stamp.map(|(seconds, tag)| (seconds, tag.unwrap_or(0) as u32));
+        let micros = self.now.micros;
+        let mut gone = false;
+        for (wanted, topic) in join.topics.iter().zip(&joined.topics) {
+            let name = self.ledger.topic(wanted.name.as_str());
+            let kept = |index: usize| !self.ledger.is_gone(name, index, micros);
+            let stored = || self.ledger.topics[name].iter().enumerate().filter(|(_, record)| record.stored);
+            match (wanted.start, cursor) {
+                (StartAt::Now, _) | (StartAt::Cursor, None) => {
+                    if topic.from != joined.head.seq {
+                        return Err("a subscription from now on that does not begin at the head".to_owned());
+                    }
+                }
+                (StartAt::Last(count), _) => {
+                    let there = stored().filter(|(index, _)| kept(*index)).count();
+                    let replayed = stored().filter(|(index, record)| kept(*index) && record.seq > topic.from.0).count();
+                    if replayed != there.min(count as usize) {
+                        return Err(format!("{replayed} of the last {count} are replayed, there are {there}"));
+                    }
+                }
+                (StartAt::Cursor, Some(cursor)) => {
+                    for (index, record) in stored().filter(|(_, record)| record.position > cursor) {
+                        gone |= cursor.0 > 0 && !kept(index);
+                        if kept(index) && record.seq <= topic.from.0 {
+                            return Err(format!("message {} is newer than the cursor and is not replayed", record.seq));
+                        }
+                    }
+                    if stored().any(|(_, record)| record.position <= cursor && record.seq > topic.from.0) {
+                        return Err("a message that the cursor covers is replayed".to_owned());
+                    }
+                }
+            }
+        }
+        if gone && !joined.gap {
+            return Err("something is gone, and no gap is declared".to_owned());
+        }
+        let uses_cursor = join.topics.iter().any(|topic| topic.start == StartAt::Cursor);
+        if joined.gap && !(uses_cursor && cursor.is_some_and(|cursor| self.ledger.anything_gone_after(cursor, micros))) {
+            return Err("a gap is declared, and nothing is gone".to_owned());
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) {
+        let Some((index, mut batch)) = self.staged.pop_front() else { return };
+        self.note(|| format!("for reactor {index}: {batch:?}"));
+        self.nodes[index].port.push(&mut batch);
+    }
+
+    /// Lets everything run without new wishes until nothing moves any more. No time passes: no timer may help.
+    fn come_to_rest(&mut self) -> Result<(), String> {
+        self.note(|| "come to rest".to_owned());
+        for _ in 0..3_000 {
+            let mut moved = false;
+            for index in 0..self.clients.len() {
+                self.clients[index].stalled = false;
+                moved |= self.arrive(index, usize::MAX);
+                moved |= self.read(index, usize::MAX)?;
+            }
+            for index in 0..self.nodes.len() {
+                moved |= self.turn(index, true)?;
+            }
+            moved |= self.hub_step()?;
+            while !self.staged.is_empty() {
+                moved = true;
+                self.hand_over();
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+        Err("it does not come to rest".to_owned())
+    }
+
+    fn coverage(&self) -> Coverage {
+        let witness = self.witness.lock().unwrap();
+        let sum = |count: fn(&crate::client::Coverage) -> u64| self.clients.iter().map(|client| count(&client.coverage)).sum();
+        Coverage(BTreeMap::from([
+            ("lagging", self.metrics.sum(Counter::Lagging)),
+            ("caught up", self.metrics.sum(Counter::LagEnded)),
+            ("rounds void", self.rounds_void),
+            ("stale events", self.stale_events),
+            ("too slow", self.metrics.sum(Counter::DroppedTooSlow)),
+            ("stalled", self.stalled.len() as u64),
+            ("busy", self.metrics.sum(Counter::RefusedBusy)),
+            ("resumed", witness.resumed),
+            ("gaps", witness.gaps),
+            ("joins refused", witness.refused),
+            ("removed", witness.removed),
+            ("woken", witness.woken),
+            ("evicted", self.metrics.hub.evicted.load(Relaxed)),
+            ("messages", sum(|coverage| coverage.messages)),
+            ("confirmed", sum(|coverage| coverage.confirmed)),
+            ("left", sum(|coverage| coverage.left)),
+            ("polls", sum(|coverage| coverage.polls)),
+            ("replays", sum(|coverage| coverage.replays)),
+            ("told busy", sum(|coverage| coverage.busy)),
+            ("told removed", sum(|coverage| coverage.removals)),
+            ("pongs", sum(|coverage| coverage.pongs)),
+            ("resets", sum(|coverage| coverage.resets)),
+            ("half-closes", sum(|coverage| coverage.half_closes)),
+            ("topics twice", sum(|coverage| coverage.doubled_topics)),
+        ]))
+    }
+}
+
+/// What the judge remembers of a request until its answer.
+enum Asked {
+    Join(Join),
+    Publish(Vec<(usize, u64, bool)>),
+}
+
+fn settings() -> Settings {
+    Settings {
+        window: Window { count: WINDOW, bytes: 1 << 30, age: STORED_AGE },
+        topic_idle: Duration::from_secs(2),
+        topics_max: 0,
+        wildcard_prefix: "".into(),
+        wildcard_topics_max: 0,
+        events_topic: None,
+        heartbeats: vec![Heartbeat { topic: "t0".into(), every: Duration::from_millis(1_500), payload: b"0 "[..].into() }],
+        log_bytes_max: 1 << 30,
+        unstored_age: UNSTORED_AGE,
+        key_age: Duration::from_secs(120),
+        keys_max: 1_000,
+    }
+}
+
+fn limits() -> Limits {
+    let hour = Duration::from_secs(3_600);
+    Limits {
+        head_time: hour,
+        keep_alive_idle: hour,
+        body_stall: hour,
+        body_min_rate: 0,
+        line_bytes_max: 1024,
+        field_bytes_max: 2048,
+        body_bytes_max: 4096,
+        unopened_max: 1_000,
+        unanswered_max: 6,
+        unanswered_bytes_max: 4_000,
+        unfinished_bytes_max: 8_000,
+        close_time: Duration::from_secs(1),
+        no_progress: hour,
+    }
+}
