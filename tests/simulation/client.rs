@@ -4,6 +4,7 @@ use crate::dialect::{ENCODINGS, Witness};
 use crate::ledger::Ledger;
 use crate::network::Wire;
 use crate::random::Random;
+use crate::world::TOPICS;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -134,7 +135,7 @@ impl Client {
         format!("{}.{}", self.number, self.incarnation)
     }
 
-    pub fn connect(&mut self, node: usize, wire: Rc<RefCell<Wire>>, random: &mut Random, view: &mut View<'_>) {
+    pub fn connect(&mut self, node: usize, wire: Rc<RefCell<Wire>>, random: &mut Random) {
         self.incarnation += 1;
         self.node = node;
         self.wire = Some(wire);
@@ -143,7 +144,7 @@ impl Client {
         let name = self.name();
         match &mut self.kind {
             Kind::Socket(socket) => {
-                *socket = Socket { last: vec![0; view.ledger.names.len()], ..Socket::default() };
+                *socket = Socket { last: vec![0; TOPICS], ..Socket::default() };
                 let late = if random.percent(20) { "?late" } else { "" };
                 self.send(
                     format!(
@@ -152,10 +153,6 @@ impl Client {
                     )
                     .as_bytes(),
                 );
-                // Nobody has to wait for the 101.
-                for _ in 0..random.below(3) {
-                    self.act(random, view);
-                }
             }
             Kind::Web(web) => web.owed.clear(),
         }
@@ -192,6 +189,24 @@ impl Client {
             bytes.extend(part.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
             self.send(&bytes);
         }
+    }
+
+    /// Subscribes to one topic from now on.
+    pub fn subscribe(&mut self, topic: usize, kind: usize, random: &mut Random) {
+        let Kind::Socket(socket) = &mut self.kind else { return };
+        socket.next_id += 1;
+        let id = socket.next_id;
+        socket.subscriptions.insert((topic, kind), Subscription::Asked { id });
+        self.frame(1, format!("S {kind} now 0 {id}=t{topic}=n").as_bytes(), random);
+    }
+
+    /// Publishes one short message.
+    pub fn publish(&mut self, topic: usize, random: &mut Random, view: &mut View<'_>) {
+        *view.next_number += 1;
+        let number = *view.next_number;
+        let Kind::Socket(socket) = &mut self.kind else { return };
+        socket.asked.push_back(Asked::Publish(vec![number]));
+        self.frame(1, format!("P {number} t{topic} 1 {}", "x".repeat(60)).as_bytes(), random);
     }
 
     /// Does something. Says what.

@@ -2,7 +2,7 @@
 
 use crate::Planted;
 use crate::client::{Client, View};
-use crate::dialect::{NO_PROGRESS, Simulated, Witness};
+use crate::dialect::{ENCODINGS, NO_PROGRESS, Simulated, Witness};
 use crate::ledger::Ledger;
 use crate::network::{Socket, Wire};
 use crate::random::Random;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const TOPICS: usize = 5;
+pub const TOPICS: usize = 5;
 const WINDOW: usize = 12;
 const STORED_AGE: Duration = Duration::from_secs(8);
 const UNSTORED_AGE: Duration = Duration::from_secs(2);
@@ -73,6 +73,9 @@ struct Node {
     former: Vec<Token>,
 }
 
+/// The steps of a run, as text. A run is the same with and without.
+pub type Trace = Rc<RefCell<Vec<String>>>;
+
 /// What is still to be handed over to the reactors.
 type Staged = VecDeque<(usize, Vec<ToReactor>)>;
 
@@ -99,7 +102,9 @@ pub struct World {
     reading: BTreeMap<(u16, Token), BTreeSet<u64>>,
     pub rounds_void: u64,
     pub stale_events: u64,
-    pub trace: Rc<RefCell<Vec<String>>>,
+    trace: Option<Trace>,
+    /// The most bytes that ever waited in an outbox.
+    pub waiting_max: usize,
 }
 
 /// What a run has visited.
@@ -113,7 +118,7 @@ impl Coverage {
 }
 
 impl World {
-    pub fn new(seed: u64, planted: Planted, trace: Rc<RefCell<Vec<String>>>) -> World {
+    pub fn new(seed: u64, planted: Planted, trace: Option<Trace>) -> World {
         let mut random = Random::new(seed);
         let now = Now { micros: 1_000_000, unix_micros: 1_700_000_000_000_000 + random.below(1_000_000) as u64 };
         let reactors = 1 + random.below(3);
@@ -161,12 +166,51 @@ impl World {
             rounds_void: 0,
             stale_events: 0,
             trace,
+            waiting_max: 0,
             random,
         }
     }
 
+    /// More listeners of one topic than one slice flushes, some of which read nothing.
+    pub fn crowd(seed: u64, listeners: usize) -> World {
+        let mut world = World::new(seed, Planted::Nothing, None);
+        world.nodes.truncate(1);
+        world.clients = (0..listeners).map(Client::socket).collect();
+        world
+    }
+
+    /// A crowd subscribes, hears of publications and leaves.
+    pub fn run_crowd(&mut self, publications: usize) -> Result<(), String> {
+        for index in 0..self.clients.len() {
+            self.connect(index, 0);
+            let kind = if index % 3 == 0 { ENCODINGS } else { 0 };
+            self.with_client(index, |client, _, random| client.subscribe(0, kind, random));
+        }
+        self.come_to_rest()?;
+        let silent = self.clients.len() / 20;
+        for client in &mut self.clients[1..=silent] {
+            client.stalled = true;
+        }
+        for _ in 0..publications {
+            self.with_client(0, |client, view, random| client.publish(0, random, view));
+            self.arrive(0, usize::MAX);
+            for _ in 0..self.random.below(12) {
+                self.turn(0, false)?;
+                self.hub_step()?;
+                self.hand_over();
+                let client = self.random.below(self.clients.len());
+                if !self.clients[client].stalled {
+                    self.read(client, 500)?;
+                }
+            }
+        }
+        self.finish()
+    }
+
     fn note(&self, step: impl FnOnce() -> String) {
-        self.trace.borrow_mut().push(step());
+        if let Some(trace) = &self.trace {
+            trace.borrow_mut().push(step());
+        }
     }
 
     /// The whole run.
@@ -174,6 +218,12 @@ impl World {
         for _ in 0..steps {
             self.step()?;
         }
+        self.finish()?;
+        Ok(self.coverage())
+    }
+
+    /// Everything comes to rest, is judged, goes away, and leaves nothing behind.
+    fn finish(&mut self) -> Result<(), String> {
         self.come_to_rest()?;
         self.with_clients(|client, view, _| client.judge_rest(view))?;
         self.with_clients(|client, _, random| {
@@ -210,7 +260,7 @@ impl World {
         if self.metrics.sum(Counter::Panics) > 0 {
             return Err("a session panicked".to_owned());
         }
-        Ok(self.coverage())
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -267,21 +317,29 @@ impl World {
         self.note(|| format!("{micros} us pass"));
     }
 
+    fn connect(&mut self, index: usize, node: usize) {
+        let wire = Wire::new(self.planted, self.random.clone());
+        self.random.next();
+        {
+            let mut wire = wire.borrow_mut();
+            (wire.clock, wire.progress_at) = (self.now.micros, self.now.micros);
+        }
+        let place = &mut self.nodes[node];
+        let token = place.reactor.next_token();
+        place.reactor.accept(Socket(wire.clone()), Door::Public, IpAddr::V4(Ipv4Addr::LOCALHOST), self.now);
+        place.wires.push((token, wire.clone()));
+        self.with_client(index, |client, _, random| client.connect(node, wire, random));
+        self.note(|| format!("client {index} connects to {node} as {token:?}"));
+    }
+
     fn client_step(&mut self, index: usize) -> Result<(), String> {
         if self.clients[index].wire.is_none() {
             let node = self.random.below(self.nodes.len());
-            let wire = Wire::new(self.planted, self.random.clone());
-            self.random.next();
-            {
-                let mut wire = wire.borrow_mut();
-                (wire.clock, wire.progress_at) = (self.now.micros, self.now.micros);
+            self.connect(index, node);
+            // Nobody has to wait for the answer to the upgrade.
+            for _ in 0..self.random.below(3) {
+                self.with_client(index, |client, view, random| client.act(random, view));
             }
-            let place = &mut self.nodes[node];
-            let token = place.reactor.next_token();
-            place.reactor.accept(Socket(wire.clone()), Door::Public, IpAddr::V4(Ipv4Addr::LOCALHOST), self.now);
-            place.wires.push((token, wire.clone()));
-            self.with_client(index, |client, view, random| client.connect(node, wire, random, view));
-            self.note(|| format!("client {index} connects to {node} as {token:?}"));
             return Ok(());
         }
         let done = self.with_client(index, |client, view, random| client.act(random, view));
@@ -396,6 +454,7 @@ impl World {
                 let former = &mut node.former;
                 node.wires.retain(|(token, wire)| {
                     if let Some((bytes, window)) = node.reactor.waiting(*token) {
+                        self.waiting_max = self.waiting_max.max(bytes);
                         assert!(bytes <= window + BESIDE_WINDOW, "{bytes} bytes wait in an outbox of {window}");
                     }
                     if wire.borrow().gone {
@@ -642,10 +701,11 @@ impl World {
             for index in 0..self.nodes.len() {
                 moved |= self.turn(index, true)?;
             }
-            moved |= self.hub_step()?;
-            while !self.staged.is_empty() {
+            while self.hub_step()? || !self.staged.is_empty() {
                 moved = true;
-                self.hand_over();
+                while !self.staged.is_empty() {
+                    self.hand_over();
+                }
             }
             if !moved {
                 return Ok(());
@@ -662,6 +722,7 @@ impl World {
             ("caught up", self.metrics.sum(Counter::CaughtUp)),
             ("rounds void", self.rounds_void),
             ("stale events", self.stale_events),
+            ("bytes waiting", self.waiting_max as u64),
             ("too slow", self.metrics.sum(Counter::DroppedTooSlow)),
             ("stalled", self.stalled.len() as u64),
             ("busy", self.metrics.sum(Counter::RefusedBusy)),
@@ -718,7 +779,7 @@ fn limits() -> Limits {
         line_bytes_max: 1024,
         field_bytes_max: 2048,
         body_bytes_max: 4096,
-        unopened_max: 1_000,
+        unopened_max: 10_000,
         unanswered_max: 6,
         unanswered_bytes_max: 4_000,
         unfinished_bytes_max: 8_000,
