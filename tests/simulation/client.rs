@@ -17,6 +17,8 @@ pub struct View<'a> {
     pub micros: u64,
     /// Connections that were told to be too slow while their socket had taken nothing for long enough.
     pub stalled: &'a BTreeMap<String, ()>,
+    /// The server says goodbye.
+    pub draining: bool,
     pub next_number: &'a mut u64,
 }
 
@@ -378,6 +380,7 @@ impl Client {
         let name = self.name();
         self.wire = None;
         let expected = self.left
+            || view.draining
             || view.witness.too_slow.contains_key(&name)
             || matches!(&self.kind, Kind::Socket(socket) if socket.said_close || socket.heard_close);
         if expected { Ok(()) } else { Err("the connection ended for no reason".to_owned()) }
@@ -455,6 +458,7 @@ impl Client {
         let Kind::Socket(socket) = &self.kind else { return Ok(()) };
         match code {
             Some(1000) if socket.said_close => Ok(()),
+            Some(1001) if view.draining => Ok(()),
             Some(1008) if view.witness.too_slow.contains_key(&self.name()) => {
                 if view.stalled.contains_key(&self.name()) {
                     return Ok(());
@@ -573,7 +577,8 @@ impl Client {
     fn understand_response(&mut self, view: &mut View<'_>) -> Result<bool, String> {
         let Some(end) = self.input.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(false) };
         let head = String::from_utf8(self.input[..end].to_vec()).map_err(|_| "a head that is no text")?;
-        if !head.starts_with("HTTP/1.1 200 OK\r\n") {
+        let goodbye = view.draining && head.starts_with("HTTP/1.1 503 Service Unavailable\r\n");
+        if !goodbye && !head.starts_with("HTTP/1.1 200 OK\r\n") {
             return Err(format!("the answer {head:?}"));
         }
         let length = head.split("\r\n").find_map(|line| line.strip_prefix("Content-Length: "));
@@ -602,6 +607,7 @@ impl Client {
             }
             // Deleted, or declared lost: the cursor says the rest.
             (Owed::Poll { .. }, "R" | "L") => {}
+            (_, "") if goodbye => {}
             (Owed::Poll { cursor }, "G") => {
                 self.coverage.polls += 1;
                 let mut lines = body.lines();

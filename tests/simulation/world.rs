@@ -15,7 +15,7 @@ use fanwire::hub::thread::Port;
 use fanwire::hub::{Heartbeat, Hub, Settings, Window};
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::inbox::{Bell, Inbox, InboxPort, Wake, inbox};
-use fanwire::reactor::{Event, Limits, Reactor};
+use fanwire::reactor::{Control, Event, Limits, Reactor};
 use fanwire::session::{Door, Encoders, Registry};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -96,6 +96,8 @@ pub struct World {
     clients: Vec<Client>,
     witness: Arc<Mutex<Witness>>,
     stalled: BTreeMap<String, ()>,
+    registry: Arc<Registry>,
+    draining: bool,
     metrics: Arc<Metrics>,
     next_number: u64,
     /// Connections with a read that is not answered: a second one makes the first void.
@@ -160,6 +162,8 @@ impl World {
             clients: sockets.chain(webs).collect(),
             witness,
             stalled: BTreeMap::new(),
+            registry,
+            draining: false,
             metrics,
             next_number: 0,
             reading: BTreeMap::new(),
@@ -226,10 +230,14 @@ impl World {
     fn finish(&mut self) -> Result<(), String> {
         self.come_to_rest()?;
         self.with_clients(|client, view, _| client.judge_rest(view))?;
-        self.with_clients(|client, _, random| {
-            client.leave(random);
-            Ok(())
-        })?;
+        if self.random.percent(70) {
+            self.with_clients(|client, _, random| {
+                client.leave(random);
+                Ok(())
+            })?;
+        } else {
+            self.drain()?;
+        }
         // What lingers has to be cut in time.
         for _ in 0..4 {
             self.come_to_rest()?;
@@ -263,6 +271,39 @@ impl World {
         Ok(())
     }
 
+    /// The server says goodbye, while clients go on for a while as if nothing were.
+    fn drain(&mut self) -> Result<(), String> {
+        self.note(|| "drain".to_owned());
+        self.draining = true;
+        for _ in 0..self.random.below(30) {
+            self.step()?;
+        }
+        for index in 0..self.nodes.len() {
+            self.nodes[index].reactor.control(Control::Drain, self.now);
+            self.collect(index);
+        }
+        let clients: Vec<usize> = (0..self.clients.len()).filter(|&index| self.clients[index].wire.is_some()).collect();
+        for _ in 0..60 {
+            let client = clients.get(self.random.below(clients.len())).copied().unwrap_or(0);
+            if self.clients[client].wire.is_some() {
+                self.client_step(client)?;
+            }
+            self.arrive(client, 100);
+            let node = self.random.below(self.nodes.len());
+            self.turn(node, false)?;
+        }
+        Ok(())
+    }
+
+    /// The configuration is read again: living sessions are reviewed.
+    fn reload(&mut self) {
+        for index in 0..self.nodes.len() {
+            let control = Control::Reload { registry: self.registry.clone(), limits: Box::new(limits()) };
+            self.nodes[index].reactor.control(control, self.now);
+        }
+        self.note(|| "reload".to_owned());
+    }
+
     fn step(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..32 => {
@@ -282,6 +323,7 @@ impl World {
                 let bytes = if self.random.percent(30) { 1 + self.random.below(8) } else { 1 + self.random.below(2_000) };
                 self.arrive(client, bytes);
             }
+            84 if self.random.percent(20) => self.reload(),
             84..96 => {
                 let client = self.random.below(self.clients.len());
                 if !self.clients[client].stalled {
@@ -354,6 +396,7 @@ impl World {
             witness: &witness,
             micros: self.now.micros,
             stalled: &self.stalled,
+            draining: self.draining,
             next_number: &mut self.next_number,
         };
         act(&mut self.clients[index], &mut view, &mut self.random)
@@ -730,6 +773,8 @@ impl World {
             ("gaps", witness.gaps),
             ("joins refused", witness.refused),
             ("removed", witness.removed),
+            ("drained", witness.drained),
+            ("reviewed", witness.reviewed),
             ("woken", witness.woken),
             ("evicted", self.metrics.hub.evicted.load(Relaxed)),
             ("messages", sum(|coverage| coverage.messages)),
