@@ -42,6 +42,8 @@ pub mod bits {
     pub const STREAMING: u16 = 1 << 12;
     /// The 101 is in the outbox: nothing may overtake it.
     pub const GREETING: u16 = 1 << 13;
+    /// The hub counts it among the connections with subscriptions.
+    pub const COUNTED: u16 = 1 << 14;
 }
 
 /// The part of a connection that exists even while it idles.
@@ -250,6 +252,15 @@ impl<T> Slot<T> {
 
     pub fn subscription_count(&self) -> usize {
         usize::from(self.subscription.is_some()) + self.extra.as_ref().map_or(0, |extra| extra.more.len())
+    }
+
+    /// True once after the last subscription went: the hub has to be told with `last`.
+    pub fn has_left_all(&mut self) -> bool {
+        let all = self.is(bits::COUNTED) && self.subscription_count() == 0;
+        if all {
+            self.set(bits::COUNTED, false);
+        }
+        all
     }
 
     pub fn subscriptions(&self) -> impl Iterator<Item = Subscription> + '_ {
