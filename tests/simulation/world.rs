@@ -9,8 +9,8 @@ use crate::random::Random;
 use arc_swap::ArcSwap;
 use fanwire::access::Access;
 use fanwire::clock::Now;
-use fanwire::exchange::{Answer, Join, Joined, StartAt};
-use fanwire::hub::request::{ToHub, ToReactor, Token};
+use fanwire::exchange::{Answer, Join, Joined, Question, Selection, StartAt, TopicId};
+use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::thread::Port;
 use fanwire::hub::{Heartbeat, Hub, Settings, Window};
 use fanwire::metrics::{Counter, Metrics};
@@ -252,6 +252,20 @@ impl World {
         let subscriptions = self.metrics.hub.subscriptions.load(Relaxed);
         if subscriptions > 0 {
             return Err(format!("the hub keeps {subscriptions} subscriptions of nobody"));
+        }
+        let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+        self.hub.handle(ToHub::Ask { origin, question: Question::Report(Selection::Sums) }, self.now);
+        let mut replies = Vec::new();
+        self.hub.take_replies(0, &mut replies);
+        let counted = replies.iter().filter_map(|reply| match reply {
+            ToReactor::Answer { answer, .. } => match &**answer {
+                Answer::Report(report) => Some(report.reactors.iter().map(|row| row.subscribers).sum::<u64>()),
+                _ => None,
+            },
+            _ => None,
+        });
+        if counted.sum::<u64>() > 0 {
+            return Err("the hub counts connections that are gone".to_owned());
         }
         let balance = |up, down| (self.metrics.sum(up), self.metrics.sum(down));
         for (up, down) in [
@@ -613,7 +627,7 @@ impl World {
         let late = match &request {
             ToHub::Join { origin, join, .. } if self.planted == Planted::ReadBeforeJoin => {
                 // Nobody waits for the second answer.
-                let origin = fanwire::hub::request::Origin { ticket: 0, connection: Token(0), ..*origin };
+                let origin = Origin { ticket: 0, connection: Token(0), ..*origin };
                 Some(ToHub::Join { origin, join: join.clone(), first: false })
             }
             _ => None,
@@ -629,7 +643,7 @@ impl World {
     }
 
     /// Takes the hub's replies, all before the acknowledgements, and enters them into the ledger.
-    fn stage(&mut self, asked: Option<Asked>) -> Result<Option<(u16, Vec<fanwire::exchange::TopicId>)>, String> {
+    fn stage(&mut self, asked: Option<Asked>) -> Result<Option<(u16, Vec<TopicId>)>, String> {
         let mut joined_topics = None;
         let acknowledgements: Vec<(usize, ToReactor)> = self.hub.take_acknowledgements().collect();
         for (_, reply) in &acknowledgements {
