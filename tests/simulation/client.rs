@@ -19,6 +19,8 @@ pub struct View<'a> {
     pub stalled: &'a BTreeMap<String, ()>,
     /// The server says goodbye.
     pub draining: bool,
+    /// Publish so much that a page of history does not hold it.
+    pub deep: bool,
     pub next_number: &'a mut u64,
 }
 
@@ -717,12 +719,20 @@ impl Client {
 fn publication(random: &mut Random, topics: usize, view: &mut View<'_>) -> (String, Vec<u64>) {
     let mut numbers = Vec::new();
     let mut texts = Vec::new();
-    let count = if random.percent(15) { 2 + random.below(2) } else { 1 };
+    let count = match random.below(100) {
+        0..25 if view.deep => 60 + random.below(60),
+        25..40 => 2 + random.below(2),
+        _ => 1,
+    };
     for _ in 0..count {
         *view.next_number += 1;
         numbers.push(*view.next_number);
         let stored = u8::from(random.percent(75));
-        let long = if random.percent(5) { 900 } else { 60 };
+        let long = match count {
+            0..4 if random.percent(5) => 900,
+            0..4 => 60,
+            _ => 4,
+        };
         let padding = "x".repeat(random.below(long));
         texts.push(format!("{} t{} {stored} {padding}", view.next_number, random.below(topics)));
     }

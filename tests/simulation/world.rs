@@ -28,6 +28,8 @@ use std::time::Duration;
 
 pub const TOPICS: usize = 5;
 const WINDOW: usize = 12;
+/// More than a page holds.
+const DEEP_WINDOW: usize = 400;
 const STORED_AGE: Duration = Duration::from_secs(8);
 const UNSTORED_AGE: Duration = Duration::from_secs(2);
 const SOCKETS: usize = 7;
@@ -98,6 +100,9 @@ pub struct World {
     stalled: BTreeMap<String, ()>,
     registry: Arc<Registry>,
     draining: bool,
+    deep: bool,
+    /// Pages of history that did not hold everything.
+    pages_cut: u64,
     metrics: Arc<Metrics>,
     next_number: u64,
     /// Connections with a read that is not answered: a second one makes the first void.
@@ -124,6 +129,8 @@ impl World {
         let mut random = Random::new(seed);
         let now = Now { micros: 1_000_000, unix_micros: 1_700_000_000_000_000 + random.below(1_000_000) as u64 };
         let reactors = 1 + random.below(3);
+        let deep = random.percent(15);
+        let window = if deep { DEEP_WINDOW } else { WINDOW };
         let metrics = Arc::new(Metrics::new(reactors));
         let witness = Arc::new(Mutex::new(Witness::default()));
         let mut encoders = Encoders::default();
@@ -152,18 +159,20 @@ impl World {
             planted,
             now,
             nodes,
-            hub: Hub::new(settings(), reactors, now, metrics.clone()),
+            hub: Hub::new(settings(window), reactors, now, metrics.clone()),
             to_hub: VecDeque::new(),
             reads_wait: false,
             staged: VecDeque::new(),
             acknowledgements: Vec::new(),
             late_joins: Vec::new(),
-            ledger: Ledger::new(TOPICS, WINDOW, STORED_AGE.as_micros() as u64, UNSTORED_AGE.as_micros() as u64),
+            ledger: Ledger::new(TOPICS, window, STORED_AGE.as_micros() as u64, UNSTORED_AGE.as_micros() as u64),
             clients: sockets.chain(webs).collect(),
             witness,
             stalled: BTreeMap::new(),
             registry,
             draining: false,
+            deep,
+            pages_cut: 0,
             metrics,
             next_number: 0,
             reading: BTreeMap::new(),
@@ -411,6 +420,7 @@ impl World {
             micros: self.now.micros,
             stalled: &self.stalled,
             draining: self.draining,
+            deep: self.deep,
             next_number: &mut self.next_number,
         };
         act(&mut self.clients[index], &mut view, &mut self.random)
@@ -672,7 +682,8 @@ impl World {
                             self.judge_join(join, joined)?;
                         }
                     }
-                    ToReactor::Backlog { connection, ticket, .. } => {
+                    ToReactor::Backlog { connection, ticket, backlog } => {
+                        self.pages_cut += u64::from(!backlog.complete);
                         if let Some(open) = self.reading.get_mut(&(index as u16, *connection)) {
                             open.remove(ticket);
                         }
@@ -787,6 +798,7 @@ impl World {
             ("gaps", witness.gaps),
             ("joins refused", witness.refused),
             ("removed", witness.removed),
+            ("pages cut", self.pages_cut),
             ("drained", witness.drained),
             ("reviewed", witness.reviewed),
             ("woken", witness.woken),
@@ -812,9 +824,9 @@ enum Asked {
     Publish(Vec<(usize, u64, bool)>),
 }
 
-fn settings() -> Settings {
+fn settings(count: usize) -> Settings {
     Settings {
-        window: Window { count: WINDOW, bytes: 1 << 30, age: STORED_AGE },
+        window: Window { count, bytes: 1 << 30, age: STORED_AGE },
         topic_idle: Duration::from_secs(2),
         topics_max: 0,
         wildcard_prefix: "".into(),
