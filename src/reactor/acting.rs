@@ -110,9 +110,9 @@ impl<T: Transport> Reactor<T> {
         let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
         let slot = &mut self.connections[index];
         let topics: Vec<(SubscriptionId, TopicName)> = join.topics.iter().map(|topic| (topic.id, topic.name.clone())).collect();
-        let first = slot.subscription_count() == 0 && slot.extra().joining.is_empty();
         slot.extra().joining.push(Joining { ticket, delivery, topics });
-        self.outgoing.push(ToHub::Join { origin, join, first });
+        // Whether it is the first that succeeds is not known yet: the answer to every other one takes the count back.
+        self.outgoing.push(ToHub::Join { origin, join, first: true });
     }
 
     fn leave(&mut self, index: u32, ids: &[SubscriptionId]) {
@@ -140,8 +140,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         if !topics.is_empty() {
-            let slot = &self.connections[index];
-            let last = slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty());
+            let last = self.connections[index].has_left_all();
             self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last });
         }
         self.connections[index].tidy();
@@ -193,12 +192,12 @@ impl<T: Transport> Reactor<T> {
         }
         let slot = &mut self.connections[index];
         slot.set(bits::LIVE, !slot.is(bits::DEAD));
-        let mut waiting = Vec::new();
         let mut behind = false;
         if let Some(extra) = &mut slot.extra {
             behind = extra.lag.take().is_some();
             extra.asked.clear();
-            waiting = std::mem::take(&mut extra.joining);
+            // Joined later, they find nobody and are left then.
+            extra.joining.clear();
         }
         self.count(Counter::LagEnded, u64::from(behind));
         let mut topics = Vec::new();
@@ -206,11 +205,8 @@ impl<T: Transport> Reactor<T> {
             topics.push(self.unsubscribe(index, place));
         }
         if !topics.is_empty() {
-            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last: waiting.is_empty() });
-        }
-        let count = waiting.len();
-        for (number, joining) in waiting.into_iter().enumerate() {
-            self.orphans.insert(joining.ticket, number + 1 == count);
+            let last = self.connections[index].has_left_all();
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last });
         }
         self.connections[index].tidy();
     }

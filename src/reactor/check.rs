@@ -22,6 +22,7 @@ impl<T: Transport> Reactor<T> {
             if !slot.outbox.is_empty() && slot.is(bits::WRITABLE) {
                 assert!(slot.is(bits::DIRTY), "bytes for a willing socket are on their way");
             }
+            assert_eq!(slot.is(bits::COUNTED), slot.subscription_count() > 0, "the hub counts who has subscriptions");
             if slot.session.is_none() {
                 assert_eq!(slot.subscription_count(), 0, "subscriptions end with their session");
                 continue;
@@ -48,7 +49,6 @@ impl<T: Transport> Reactor<T> {
     pub fn is_empty(&self) -> bool {
         self.connections.len() == 0
             && self.subscribers.count() == 0
-            && self.orphans.is_empty()
             && self.unanswered.is_empty()
             && self.unfinished_bytes == 0
             && self.unopened_count == 0

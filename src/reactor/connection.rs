@@ -45,6 +45,8 @@ pub mod bits {
     pub const GREETING: u16 = 1 << 13;
     /// On the list of those that wait for the bytes of others to become fewer.
     pub const STARVED: u16 = 1 << 14;
+    /// The hub counts it among the connections with subscriptions.
+    pub const COUNTED: u16 = 1 << 15;
 }
 
 /// The part of a connection that exists even while it idles.
@@ -264,6 +266,15 @@ impl<T> Slot<T> {
 
     pub fn subscription_count(&self) -> usize {
         usize::from(self.subscription.is_some()) + self.extra.as_ref().map_or(0, |extra| extra.more.len())
+    }
+
+    /// True once after the last subscription went: the hub has to be told with `last`.
+    pub fn has_left_all(&mut self) -> bool {
+        let all = self.is(bits::COUNTED) && self.subscription_count() == 0;
+        if all {
+            self.set(bits::COUNTED, false);
+        }
+        all
     }
 
     pub fn subscriptions(&self) -> impl Iterator<Item = Subscription> + '_ {

@@ -69,7 +69,6 @@ impl<T: Transport> Reactor<T> {
             ToReactor::Removed { topic, last, last_unstored, message } => self.removed(topic, last, last_unstored, &message),
             ToReactor::Joined { connection, ticket, joined } => self.joined(connection, ticket, &joined),
             ToReactor::Refused { connection, ticket, refusal } => {
-                self.orphans.remove(&ticket);
                 if let Some(index) = self.waiting_join(connection, ticket) {
                     self.connections[index].extra().joining.retain(|joining| joining.ticket != ticket);
                     self.call(index, |session, actions| session.refused(refusal, actions));
@@ -279,9 +278,8 @@ impl<T: Transport> Reactor<T> {
         self.seen = self.seen.max(joined.head.seq);
         let Some(index) = self.waiting_join(connection, ticket) else {
             // Its connection, or its request, ended while the hub was asked.
-            let last = self.orphans.remove(&ticket).unwrap_or(false);
             let topics = joined.topics.iter().map(|topic| topic.topic).collect();
-            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last });
+            self.outgoing.push(ToHub::Leave { reactor: self.index, topics, last: true });
             return;
         };
         let extra = self.connections[index].extra();
@@ -303,9 +301,11 @@ impl<T: Transport> Reactor<T> {
             starts.push(Start { id: topic.id, from: topic.from, joined: joined.head.seq });
         }
         self.count(Counter::Joined, starts.len() as u64);
-        if !unwanted.is_empty() {
-            let slot = &self.connections[index];
-            let last = slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty());
+        let slot = &mut self.connections[index];
+        // The hub counted one more connection with this join: once is right, and only if something is left of it.
+        let last = slot.is(bits::COUNTED) || slot.subscription_count() == 0;
+        slot.set(bits::COUNTED, slot.subscription_count() > 0);
+        if last || !unwanted.is_empty() {
             self.outgoing.push(ToHub::Leave { reactor: self.index, topics: unwanted, last });
         }
         self.take_position(index, joined.head.seq, starts, &others);
@@ -535,6 +535,10 @@ impl<T: Transport> Reactor<T> {
         }
         for listener in &gone.listeners {
             let index = listener.connection;
+            if self.connections[index].has_left_all() {
+                // The hub took the subscriptions with the topic; that the connection has none left only we know.
+                self.outgoing.push(ToHub::Leave { reactor: self.index, topics: Vec::new(), last: true });
+            }
             match self.connections[index].lag() {
                 // What it had not read is gone with the topic.
                 Some(lag) if lag.misses(listener.id, last, last_unstored) => self.too_slow(index),
@@ -562,10 +566,6 @@ impl<T: Transport> Reactor<T> {
             self.count(Counter::Deliveries, 1);
         }
         let remaining = self.connections[index].subscription_count();
-        if remaining == 0 {
-            // The hub took the subscriptions with the topic; that the connection has none left only we know.
-            self.outgoing.push(ToHub::Leave { reactor: self.index, topics: Vec::new(), last: true });
-        }
         self.call(index, |session, actions| session.removed(id, message, remaining, actions));
     }
 }

@@ -26,7 +26,6 @@ use crate::session::{Actions, Door, Registry};
 use connection::{Extra, Http, Phase, Slot, bits};
 use connections::Connections;
 use delivering::PendingRun;
-use hashbrown::HashMap;
 use outbox::{Flushed, Outbox, Run};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -105,8 +104,6 @@ pub struct Reactor<T> {
     /// Everything up to here has come out of the inbox.
     seen: Seq,
     next_ticket: u64,
-    /// Joins whose connection is gone, and whether it has no other subscription.
-    orphans: HashMap<u64, bool>,
     /// Publications on their way, in order: ticket and bytes.
     unanswered: VecDeque<(u64, usize)>,
     unanswered_bytes: usize,
@@ -153,7 +150,6 @@ impl<T: Transport> Reactor<T> {
             now,
             seen: Seq(0),
             next_ticket: 1,
-            orphans: HashMap::new(),
             unanswered: VecDeque::new(),
             unanswered_bytes: 0,
             unfinished_bytes: 0,

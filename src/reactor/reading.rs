@@ -216,6 +216,10 @@ impl<T: Transport> Reactor<T> {
                     Ok(head) => {
                         let limits = self.registry.head_limits(head.path());
                         self.request(index, &head, limits);
+                        if self.draining {
+                            // Its head was under way when everybody was told.
+                            self.drain_connection(index);
+                        }
                     }
                     Err(error) => self.refuse_request(index, error),
                 }

@@ -4,6 +4,7 @@ use crate::dialect::{ENCODINGS, Witness};
 use crate::ledger::Ledger;
 use crate::network::Wire;
 use crate::random::Random;
+use crate::world::TOPICS;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -16,6 +17,10 @@ pub struct View<'a> {
     pub micros: u64,
     /// Connections that were told to be too slow while their socket had taken nothing for long enough.
     pub stalled: &'a BTreeMap<String, ()>,
+    /// The server says goodbye.
+    pub draining: bool,
+    /// Publish so much that a page of history does not hold it.
+    pub deep: bool,
     pub next_number: &'a mut u64,
 }
 
@@ -134,7 +139,7 @@ impl Client {
         format!("{}.{}", self.number, self.incarnation)
     }
 
-    pub fn connect(&mut self, node: usize, wire: Rc<RefCell<Wire>>, random: &mut Random, view: &mut View<'_>) {
+    pub fn connect(&mut self, node: usize, wire: Rc<RefCell<Wire>>, random: &mut Random) {
         self.incarnation += 1;
         self.node = node;
         self.wire = Some(wire);
@@ -143,7 +148,7 @@ impl Client {
         let name = self.name();
         match &mut self.kind {
             Kind::Socket(socket) => {
-                *socket = Socket { last: vec![0; view.ledger.names.len()], ..Socket::default() };
+                *socket = Socket { last: vec![0; TOPICS], ..Socket::default() };
                 let late = if random.percent(20) { "?late" } else { "" };
                 self.send(
                     format!(
@@ -152,10 +157,6 @@ impl Client {
                     )
                     .as_bytes(),
                 );
-                // Nobody has to wait for the 101.
-                for _ in 0..random.below(3) {
-                    self.act(random, view);
-                }
             }
             Kind::Web(web) => web.owed.clear(),
         }
@@ -192,6 +193,24 @@ impl Client {
             bytes.extend(part.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
             self.send(&bytes);
         }
+    }
+
+    /// Subscribes to one topic from now on.
+    pub fn subscribe(&mut self, topic: usize, kind: usize, random: &mut Random) {
+        let Kind::Socket(socket) = &mut self.kind else { return };
+        socket.next_id += 1;
+        let id = socket.next_id;
+        socket.subscriptions.insert((topic, kind), Subscription::Asked { id });
+        self.frame(1, format!("S {kind} now 0 {id}=t{topic}=n").as_bytes(), random);
+    }
+
+    /// Publishes one short message.
+    pub fn publish(&mut self, topic: usize, random: &mut Random, view: &mut View<'_>) {
+        *view.next_number += 1;
+        let number = *view.next_number;
+        let Kind::Socket(socket) = &mut self.kind else { return };
+        socket.asked.push_back(Asked::Publish(vec![number]));
+        self.frame(1, format!("P {number} t{topic} 1 {}", "x".repeat(60)).as_bytes(), random);
     }
 
     /// Does something. Says what.
@@ -363,6 +382,7 @@ impl Client {
         let name = self.name();
         self.wire = None;
         let expected = self.left
+            || view.draining
             || view.witness.too_slow.contains_key(&name)
             || matches!(&self.kind, Kind::Socket(socket) if socket.said_close || socket.heard_close);
         if expected { Ok(()) } else { Err("the connection ended for no reason".to_owned()) }
@@ -440,6 +460,7 @@ impl Client {
         let Kind::Socket(socket) = &self.kind else { return Ok(()) };
         match code {
             Some(1000) if socket.said_close => Ok(()),
+            Some(1001) if view.draining => Ok(()),
             Some(1008) if view.witness.too_slow.contains_key(&self.name()) => {
                 if view.stalled.contains_key(&self.name()) {
                     return Ok(());
@@ -558,7 +579,8 @@ impl Client {
     fn understand_response(&mut self, view: &mut View<'_>) -> Result<bool, String> {
         let Some(end) = self.input.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(false) };
         let head = String::from_utf8(self.input[..end].to_vec()).map_err(|_| "a head that is no text")?;
-        if !head.starts_with("HTTP/1.1 200 OK\r\n") {
+        let goodbye = view.draining && head.starts_with("HTTP/1.1 503 Service Unavailable\r\n");
+        if !goodbye && !head.starts_with("HTTP/1.1 200 OK\r\n") {
             return Err(format!("the answer {head:?}"));
         }
         let length = head.split("\r\n").find_map(|line| line.strip_prefix("Content-Length: "));
@@ -587,6 +609,7 @@ impl Client {
             }
             // Deleted, or declared lost: the cursor says the rest.
             (Owed::Poll { .. }, "R" | "L") => {}
+            (_, "") if goodbye => {}
             (Owed::Poll { cursor }, "G") => {
                 self.coverage.polls += 1;
                 let mut lines = body.lines();
@@ -696,12 +719,20 @@ impl Client {
 fn publication(random: &mut Random, topics: usize, view: &mut View<'_>) -> (String, Vec<u64>) {
     let mut numbers = Vec::new();
     let mut texts = Vec::new();
-    let count = if random.percent(15) { 2 + random.below(2) } else { 1 };
+    let count = match random.below(100) {
+        0..25 if view.deep => 60 + random.below(60),
+        25..40 => 2 + random.below(2),
+        _ => 1,
+    };
     for _ in 0..count {
         *view.next_number += 1;
         numbers.push(*view.next_number);
         let stored = u8::from(random.percent(75));
-        let long = if random.percent(5) { 900 } else { 60 };
+        let long = match count {
+            0..4 if random.percent(5) => 900,
+            0..4 => 60,
+            _ => 4,
+        };
         let padding = "x".repeat(random.below(long));
         texts.push(format!("{} t{} {stored} {padding}", view.next_number, random.below(topics)));
     }

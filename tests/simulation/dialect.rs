@@ -28,6 +28,8 @@ pub struct Witness {
     pub removed: u64,
     pub resumed: u64,
     pub woken: u64,
+    pub drained: u64,
+    pub reviewed: u64,
 }
 
 pub struct Simulated {
@@ -319,7 +321,15 @@ impl Session for SocketSession {
     }
 
     fn draining(&mut self, actions: &mut Actions) {
+        self.shared.witness.lock().unwrap().drained += 1;
         actions.close(Some(1001), "");
+    }
+
+    fn review(&mut self, topics: &[(SubscriptionId, TopicName)], _: &mut Actions) {
+        self.shared.witness.lock().unwrap().reviewed += 1;
+        if topics.iter().any(|(id, _)| !self.wanted.contains_key(&id.0)) {
+            self.complain("a review of a subscription that was left");
+        }
     }
 
     fn accepts_input(&self) -> bool {

@@ -9,6 +9,8 @@ pub struct Record {
     /// The publisher's own number of the message; 0 for the server's heartbeats.
     pub number: u64,
     micros: u64,
+    /// How many of its topic and kind were before it.
+    ordinal: usize,
 }
 
 pub struct Ledger {
@@ -18,6 +20,8 @@ pub struct Ledger {
     numbers: BTreeSet<u64>,
     /// So many records of each topic went with a deletion.
     removed: Vec<usize>,
+    /// Unstored and stored messages of each topic.
+    counts: Vec<[usize; 2]>,
     window: usize,
     stored_age: u64,
     unstored_age: u64,
@@ -31,6 +35,7 @@ impl Ledger {
             by_seq: BTreeMap::new(),
             numbers: BTreeSet::new(),
             removed: vec![0; topics],
+            counts: vec![[0; 2]; topics],
             window,
             stored_age,
             unstored_age,
@@ -47,7 +52,9 @@ impl Ledger {
         if number > 0 {
             assert!(self.numbers.insert(number), "publication {number} was made twice");
         }
-        self.topics[topic].push(Record { seq, position, stored, number, micros });
+        let count = &mut self.counts[topic][usize::from(stored)];
+        self.topics[topic].push(Record { seq, position, stored, number, micros, ordinal: *count });
+        *count += 1;
     }
 
     pub fn remove(&mut self, topic: usize) {
@@ -76,12 +83,10 @@ impl Ledger {
 
     /// Whether the log no longer holds a record.
     pub fn is_gone(&self, topic: usize, index: usize, micros: u64) -> bool {
-        let list = &self.topics[topic];
-        let record = &list[index];
+        let record = &self.topics[topic][index];
+        let later = self.counts[topic][usize::from(record.stored)] - record.ordinal - 1;
         let age = if record.stored { self.stored_age } else { self.unstored_age };
-        index < self.removed[topic]
-            || record.micros + age <= micros
-            || list[index + 1..].iter().filter(|later| later.stored == record.stored).count() >= self.window
+        index < self.removed[topic] || record.micros + age <= micros || later >= self.window
     }
 
     /// Whether any stored record at all is gone that is newer than a cursor.

@@ -2,20 +2,20 @@
 
 use crate::Planted;
 use crate::client::{Client, View};
-use crate::dialect::{NO_PROGRESS, Simulated, Witness};
+use crate::dialect::{ENCODINGS, NO_PROGRESS, Simulated, Witness};
 use crate::ledger::Ledger;
 use crate::network::{Socket, Wire};
 use crate::random::Random;
 use arc_swap::ArcSwap;
 use fanwire::access::Access;
 use fanwire::clock::Now;
-use fanwire::exchange::{Answer, Join, Joined, StartAt};
-use fanwire::hub::request::{ToHub, ToReactor, Token};
+use fanwire::exchange::{Answer, Join, Joined, Question, Selection, StartAt, TopicId};
+use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::thread::Port;
 use fanwire::hub::{Heartbeat, Hub, Settings, Window};
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::inbox::{Bell, Inbox, InboxPort, Wake, inbox};
-use fanwire::reactor::{Event, Limits, Reactor};
+use fanwire::reactor::{Control, Event, Limits, Reactor};
 use fanwire::session::{Door, Encoders, Registry};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,8 +26,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const TOPICS: usize = 5;
+pub const TOPICS: usize = 5;
 const WINDOW: usize = 12;
+/// More than a page holds.
+const DEEP_WINDOW: usize = 400;
 const STORED_AGE: Duration = Duration::from_secs(8);
 const UNSTORED_AGE: Duration = Duration::from_secs(2);
 const SOCKETS: usize = 7;
@@ -73,6 +75,9 @@ struct Node {
     former: Vec<Token>,
 }
 
+/// The steps of a run, as text. A run is the same with and without.
+pub type Trace = Rc<RefCell<Vec<String>>>;
+
 /// What is still to be handed over to the reactors.
 type Staged = VecDeque<(usize, Vec<ToReactor>)>;
 
@@ -93,13 +98,20 @@ pub struct World {
     clients: Vec<Client>,
     witness: Arc<Mutex<Witness>>,
     stalled: BTreeMap<String, ()>,
+    registry: Arc<Registry>,
+    draining: bool,
+    deep: bool,
+    /// Pages of history that did not hold everything.
+    pages_cut: u64,
     metrics: Arc<Metrics>,
     next_number: u64,
     /// Connections with a read that is not answered: a second one makes the first void.
     reading: BTreeMap<(u16, Token), BTreeSet<u64>>,
     pub rounds_void: u64,
     pub stale_events: u64,
-    pub trace: Rc<RefCell<Vec<String>>>,
+    trace: Option<Trace>,
+    /// The most bytes that ever waited in an outbox.
+    pub waiting_max: usize,
 }
 
 /// What a run has visited.
@@ -113,10 +125,12 @@ impl Coverage {
 }
 
 impl World {
-    pub fn new(seed: u64, planted: Planted, trace: Rc<RefCell<Vec<String>>>) -> World {
+    pub fn new(seed: u64, planted: Planted, trace: Option<Trace>) -> World {
         let mut random = Random::new(seed);
         let now = Now { micros: 1_000_000, unix_micros: 1_700_000_000_000_000 + random.below(1_000_000) as u64 };
         let reactors = 1 + random.below(3);
+        let deep = random.percent(15);
+        let window = if deep { DEEP_WINDOW } else { WINDOW };
         let metrics = Arc::new(Metrics::new(reactors));
         let witness = Arc::new(Mutex::new(Witness::default()));
         let mut encoders = Encoders::default();
@@ -145,28 +159,71 @@ impl World {
             planted,
             now,
             nodes,
-            hub: Hub::new(settings(), reactors, now, metrics.clone()),
+            hub: Hub::new(settings(window), reactors, now, metrics.clone()),
             to_hub: VecDeque::new(),
             reads_wait: false,
             staged: VecDeque::new(),
             acknowledgements: Vec::new(),
             late_joins: Vec::new(),
-            ledger: Ledger::new(TOPICS, WINDOW, STORED_AGE.as_micros() as u64, UNSTORED_AGE.as_micros() as u64),
+            ledger: Ledger::new(TOPICS, window, STORED_AGE.as_micros() as u64, UNSTORED_AGE.as_micros() as u64),
             clients: sockets.chain(webs).collect(),
             witness,
             stalled: BTreeMap::new(),
+            registry,
+            draining: false,
+            deep,
+            pages_cut: 0,
             metrics,
             next_number: 0,
             reading: BTreeMap::new(),
             rounds_void: 0,
             stale_events: 0,
             trace,
+            waiting_max: 0,
             random,
         }
     }
 
+    /// More listeners of one topic than one slice flushes, some of which read nothing.
+    pub fn crowd(seed: u64, listeners: usize) -> World {
+        let mut world = World::new(seed, Planted::Nothing, None);
+        world.nodes.truncate(1);
+        world.clients = (0..listeners).map(Client::socket).collect();
+        world
+    }
+
+    /// A crowd subscribes, hears of publications and leaves.
+    pub fn run_crowd(&mut self, publications: usize) -> Result<(), String> {
+        for index in 0..self.clients.len() {
+            self.connect(index, 0);
+            let kind = if index % 3 == 0 { ENCODINGS } else { 0 };
+            self.with_client(index, |client, _, random| client.subscribe(0, kind, random));
+        }
+        self.come_to_rest()?;
+        let silent = self.clients.len() / 20;
+        for client in &mut self.clients[1..=silent] {
+            client.stalled = true;
+        }
+        for _ in 0..publications {
+            self.with_client(0, |client, view, random| client.publish(0, random, view));
+            self.arrive(0, usize::MAX);
+            for _ in 0..self.random.below(12) {
+                self.turn(0, false)?;
+                self.hub_step()?;
+                self.hand_over();
+                let client = self.random.below(self.clients.len());
+                if !self.clients[client].stalled {
+                    self.read(client, 500)?;
+                }
+            }
+        }
+        self.finish()
+    }
+
     fn note(&self, step: impl FnOnce() -> String) {
-        self.trace.borrow_mut().push(step());
+        if let Some(trace) = &self.trace {
+            trace.borrow_mut().push(step());
+        }
     }
 
     /// The whole run.
@@ -174,12 +231,22 @@ impl World {
         for _ in 0..steps {
             self.step()?;
         }
+        self.finish()?;
+        Ok(self.coverage())
+    }
+
+    /// Everything comes to rest, is judged, goes away, and leaves nothing behind.
+    fn finish(&mut self) -> Result<(), String> {
         self.come_to_rest()?;
         self.with_clients(|client, view, _| client.judge_rest(view))?;
-        self.with_clients(|client, _, random| {
-            client.leave(random);
-            Ok(())
-        })?;
+        if self.random.percent(70) {
+            self.with_clients(|client, _, random| {
+                client.leave(random);
+                Ok(())
+            })?;
+        } else {
+            self.drain()?;
+        }
         // What lingers has to be cut in time.
         for _ in 0..4 {
             self.come_to_rest()?;
@@ -194,6 +261,20 @@ impl World {
         let subscriptions = self.metrics.hub.subscriptions.load(Relaxed);
         if subscriptions > 0 {
             return Err(format!("the hub keeps {subscriptions} subscriptions of nobody"));
+        }
+        let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+        self.hub.handle(ToHub::Ask { origin, question: Question::Report(Selection::Sums) }, self.now);
+        let mut replies = Vec::new();
+        self.hub.take_replies(0, &mut replies);
+        let counted = replies.iter().filter_map(|reply| match reply {
+            ToReactor::Answer { answer, .. } => match &**answer {
+                Answer::Report(report) => Some(report.reactors.iter().map(|row| row.subscribers).sum::<u64>()),
+                _ => None,
+            },
+            _ => None,
+        });
+        if counted.sum::<u64>() > 0 {
+            return Err("the hub counts connections that are gone".to_owned());
         }
         let balance = |up, down| (self.metrics.sum(up), self.metrics.sum(down));
         for (up, down) in [
@@ -210,7 +291,40 @@ impl World {
         if self.metrics.sum(Counter::Panics) > 0 {
             return Err("a session panicked".to_owned());
         }
-        Ok(self.coverage())
+        Ok(())
+    }
+
+    /// The server says goodbye, while clients go on for a while as if nothing were.
+    fn drain(&mut self) -> Result<(), String> {
+        self.note(|| "drain".to_owned());
+        self.draining = true;
+        for _ in 0..self.random.below(30) {
+            self.step()?;
+        }
+        for index in 0..self.nodes.len() {
+            self.nodes[index].reactor.control(Control::Drain, self.now);
+            self.collect(index);
+        }
+        let clients: Vec<usize> = (0..self.clients.len()).filter(|&index| self.clients[index].wire.is_some()).collect();
+        for _ in 0..60 {
+            let client = clients.get(self.random.below(clients.len())).copied().unwrap_or(0);
+            if self.clients[client].wire.is_some() {
+                self.client_step(client)?;
+            }
+            self.arrive(client, 100);
+            let node = self.random.below(self.nodes.len());
+            self.turn(node, false)?;
+        }
+        Ok(())
+    }
+
+    /// The configuration is read again: living sessions are reviewed.
+    fn reload(&mut self) {
+        for index in 0..self.nodes.len() {
+            let control = Control::Reload { registry: self.registry.clone(), limits: Box::new(limits()) };
+            self.nodes[index].reactor.control(control, self.now);
+        }
+        self.note(|| "reload".to_owned());
     }
 
     fn step(&mut self) -> Result<(), String> {
@@ -232,6 +346,7 @@ impl World {
                 let bytes = if self.random.percent(30) { 1 + self.random.below(8) } else { 1 + self.random.below(2_000) };
                 self.arrive(client, bytes);
             }
+            84 if self.random.percent(20) => self.reload(),
             84..96 => {
                 let client = self.random.below(self.clients.len());
                 if !self.clients[client].stalled {
@@ -267,21 +382,29 @@ impl World {
         self.note(|| format!("{micros} us pass"));
     }
 
+    fn connect(&mut self, index: usize, node: usize) {
+        let wire = Wire::new(self.planted, self.random.clone());
+        self.random.next();
+        {
+            let mut wire = wire.borrow_mut();
+            (wire.clock, wire.progress_at) = (self.now.micros, self.now.micros);
+        }
+        let place = &mut self.nodes[node];
+        let token = place.reactor.next_token();
+        place.reactor.accept(Socket(wire.clone()), Door::Public, IpAddr::V4(Ipv4Addr::LOCALHOST), self.now);
+        place.wires.push((token, wire.clone()));
+        self.with_client(index, |client, _, random| client.connect(node, wire, random));
+        self.note(|| format!("client {index} connects to {node} as {token:?}"));
+    }
+
     fn client_step(&mut self, index: usize) -> Result<(), String> {
         if self.clients[index].wire.is_none() {
             let node = self.random.below(self.nodes.len());
-            let wire = Wire::new(self.planted, self.random.clone());
-            self.random.next();
-            {
-                let mut wire = wire.borrow_mut();
-                (wire.clock, wire.progress_at) = (self.now.micros, self.now.micros);
+            self.connect(index, node);
+            // Nobody has to wait for the answer to the upgrade.
+            for _ in 0..self.random.below(3) {
+                self.with_client(index, |client, view, random| client.act(random, view));
             }
-            let place = &mut self.nodes[node];
-            let token = place.reactor.next_token();
-            place.reactor.accept(Socket(wire.clone()), Door::Public, IpAddr::V4(Ipv4Addr::LOCALHOST), self.now);
-            place.wires.push((token, wire.clone()));
-            self.with_client(index, |client, view, random| client.connect(node, wire, random, view));
-            self.note(|| format!("client {index} connects to {node} as {token:?}"));
             return Ok(());
         }
         let done = self.with_client(index, |client, view, random| client.act(random, view));
@@ -296,6 +419,8 @@ impl World {
             witness: &witness,
             micros: self.now.micros,
             stalled: &self.stalled,
+            draining: self.draining,
+            deep: self.deep,
             next_number: &mut self.next_number,
         };
         act(&mut self.clients[index], &mut view, &mut self.random)
@@ -396,6 +521,7 @@ impl World {
                 let former = &mut node.former;
                 node.wires.retain(|(token, wire)| {
                     if let Some((bytes, window)) = node.reactor.waiting(*token) {
+                        self.waiting_max = self.waiting_max.max(bytes);
                         assert!(bytes <= window + BESIDE_WINDOW, "{bytes} bytes wait in an outbox of {window}");
                     }
                     if wire.borrow().gone {
@@ -511,7 +637,7 @@ impl World {
         let late = match &request {
             ToHub::Join { origin, join, .. } if self.planted == Planted::ReadBeforeJoin => {
                 // Nobody waits for the second answer.
-                let origin = fanwire::hub::request::Origin { ticket: 0, connection: Token(0), ..*origin };
+                let origin = Origin { ticket: 0, connection: Token(0), ..*origin };
                 Some(ToHub::Join { origin, join: join.clone(), first: false })
             }
             _ => None,
@@ -527,7 +653,7 @@ impl World {
     }
 
     /// Takes the hub's replies, all before the acknowledgements, and enters them into the ledger.
-    fn stage(&mut self, asked: Option<Asked>) -> Result<Option<(u16, Vec<fanwire::exchange::TopicId>)>, String> {
+    fn stage(&mut self, asked: Option<Asked>) -> Result<Option<(u16, Vec<TopicId>)>, String> {
         let mut joined_topics = None;
         let acknowledgements: Vec<(usize, ToReactor)> = self.hub.take_acknowledgements().collect();
         for (_, reply) in &acknowledgements {
@@ -556,7 +682,8 @@ impl World {
                             self.judge_join(join, joined)?;
                         }
                     }
-                    ToReactor::Backlog { connection, ticket, .. } => {
+                    ToReactor::Backlog { connection, ticket, backlog } => {
+                        self.pages_cut += u64::from(!backlog.complete);
                         if let Some(open) = self.reading.get_mut(&(index as u16, *connection)) {
                             open.remove(ticket);
                         }
@@ -642,10 +769,11 @@ impl World {
             for index in 0..self.nodes.len() {
                 moved |= self.turn(index, true)?;
             }
-            moved |= self.hub_step()?;
-            while !self.staged.is_empty() {
+            while self.hub_step()? || !self.staged.is_empty() {
                 moved = true;
-                self.hand_over();
+                while !self.staged.is_empty() {
+                    self.hand_over();
+                }
             }
             if !moved {
                 return Ok(());
@@ -662,6 +790,7 @@ impl World {
             ("caught up", self.metrics.sum(Counter::LagEnded)),
             ("rounds void", self.rounds_void),
             ("stale events", self.stale_events),
+            ("bytes waiting", self.waiting_max as u64),
             ("too slow", self.metrics.sum(Counter::DroppedTooSlow)),
             ("stalled", self.stalled.len() as u64),
             ("busy", self.metrics.sum(Counter::RefusedBusy)),
@@ -669,6 +798,9 @@ impl World {
             ("gaps", witness.gaps),
             ("joins refused", witness.refused),
             ("removed", witness.removed),
+            ("pages cut", self.pages_cut),
+            ("drained", witness.drained),
+            ("reviewed", witness.reviewed),
             ("woken", witness.woken),
             ("evicted", self.metrics.hub.evicted.load(Relaxed)),
             ("messages", sum(|coverage| coverage.messages)),
@@ -692,9 +824,9 @@ enum Asked {
     Publish(Vec<(usize, u64, bool)>),
 }
 
-fn settings() -> Settings {
+fn settings(count: usize) -> Settings {
     Settings {
-        window: Window { count: WINDOW, bytes: 1 << 30, age: STORED_AGE },
+        window: Window { count, bytes: 1 << 30, age: STORED_AGE },
         topic_idle: Duration::from_secs(2),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -718,7 +850,7 @@ fn limits() -> Limits {
         line_bytes_max: 1024,
         field_bytes_max: 2048,
         body_bytes_max: 4096,
-        unopened_max: 1_000,
+        unopened_max: 10_000,
         unanswered_max: 6,
         unanswered_bytes_max: 4_000,
         unfinished_bytes_max: 8_000,
