@@ -129,7 +129,9 @@ impl<T: Transport> Reactor<T> {
         }
         self.subscribers.topic_mut(local).listeners = listeners;
         self.count(Counter::Runs, frames.len() as u64);
-        self.unsettled.extend(run.messages.iter().map(|message| message.ordered_micros));
+        // Those at the list's end are flushed last.
+        let bulk_flushed = self.bulk_flushed + self.bulk.len() as u64;
+        self.unsettled.extend(run.messages.iter().map(|message| (message.ordered_micros, bulk_flushed)));
         for single in singles {
             for message in &run.messages {
                 // It may answer with the first message and be gone for the second.

@@ -703,3 +703,20 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
     drop(client);
     reactor.join().unwrap().unwrap();
 }
+
+/// Load that never ends: new messages come before everybody has been offered the old ones.
+#[test]
+fn latencies_are_measured_even_while_a_fan_out_never_ends() {
+    let mut house = House::new(Limits { unopened_max: 5_000, ..limits() });
+    let clients: Vec<Client> = (0..5_000).map(|_| house.connect()).collect();
+    for client in &clients {
+        house.send(client, UPGRADE);
+    }
+    for _ in 0..50 {
+        house.publish("m");
+        house.turn(&[]);
+        assert!(!house.reactor.bulk.is_empty());
+    }
+    let measured: u64 = house.metrics.reactors[0].latency().0.iter().sum();
+    assert!(measured >= 40, "{measured} measured, {} wait", house.reactor.unsettled.len());
+}
