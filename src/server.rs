@@ -29,13 +29,16 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// How long sent bytes may stay unacknowledged before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How a thread ended: as it was asked to, or why not.
+type Ended = Result<(), String>;
+
 /// A server whose threads run. Dropping it ends them at once.
 pub struct Running {
     shared: Shared,
     address: SocketAddr,
     admin: Option<SocketAddr>,
-    hub_thread: Option<JoinHandle<()>>,
-    reactor_threads: Vec<JoinHandle<()>>,
+    hub_thread: Option<JoinHandle<Ended>>,
+    reactor_threads: Vec<JoinHandle<Ended>>,
     /// Hears of every reactor that ends.
     ended: Receiver<()>,
     /// Hears why a thread ended that was not asked to.
@@ -119,9 +122,11 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     let hub_failed = failure_sender.clone();
     let hub_thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
         // Going on without the hub, or with one that is half changed, could break the order: the process has to end.
-        if catch_unwind(AssertUnwindSafe(|| hub::thread::run(hub, hub_receiver, ports, hub_clock))).is_err() {
-            let _ = hub_failed.send("the hub panicked".into());
-        }
+        catch_unwind(AssertUnwindSafe(|| hub::thread::run(hub, hub_receiver, ports, hub_clock))).map_err(|_| {
+            let failure = "the hub panicked".to_owned();
+            let _ = hub_failed.send(failure.clone());
+            failure
+        })
     })?;
     let mut running = Running {
         shared: Shared {
@@ -146,15 +151,16 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
         let failed = failure_sender.clone();
         let index = setup.index;
         let thread = std::thread::Builder::new().name(format!("reactor {index}")).spawn(move || {
-            let failure = match catch_unwind(AssertUnwindSafe(|| reactor_thread::run(setup))) {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("it panicked".into()),
+            let result = match catch_unwind(AssertUnwindSafe(|| reactor_thread::run(setup))) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(format!("reactor {index} failed: {error}")),
+                Err(_) => Err(format!("reactor {index} panicked")),
             };
-            if let Some(failure) = failure {
-                let _ = failed.send(format!("reactor {index} failed: {failure}"));
+            if let Err(failure) = &result {
+                let _ = failed.send(failure.clone());
             }
             let _ = ended.send(());
+            result
         })?;
         running.reactor_threads.push(thread);
     }
@@ -285,11 +291,8 @@ impl Running {
                 break;
             }
         }
-        self.stop();
-        match self.failures.try_recv() {
-            Ok(failure) => Err(io::Error::other(failure)),
-            Err(_) => Ok(()),
-        }
+        // Whoever watches `failures` may have taken a failure out: the threads tell it once more.
+        self.stop().map_err(io::Error::other)
     }
 
     /// Hears why a thread ended that was not asked to: the server can't go on then. Ends when the server does.
@@ -297,23 +300,29 @@ impl Running {
         self.failures.clone()
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self) -> Ended {
         for reactor in &self.shared.reactors {
             reactor.order(Order::Stop);
         }
+        let mut result = Ok(());
         for thread in self.reactor_threads.drain(..) {
-            let _ = thread.join();
+            result = result.and(ended(thread));
         }
         let _ = self.shared.hub.send(ToHub::Stop);
         if let Some(thread) = self.hub_thread.take() {
-            let _ = thread.join();
+            result = result.and(ended(thread));
         }
+        result
     }
+}
+
+fn ended(thread: JoinHandle<Ended>) -> Ended {
+    thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop();
+        let _ = self.stop();
     }
 }
 
@@ -422,4 +431,25 @@ fn registry(
 /// The machine's name, as push_stream's statistics show it.
 fn hostname() -> String {
     nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Question;
+    use crate::hub::request::{Origin, Token};
+
+    #[test]
+    fn a_failure_during_the_stop_is_told_although_somebody_else_heard_of_it() {
+        let mut config = Config::dev();
+        config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let running = start(config, Clock::start()).unwrap();
+        let failures = running.failures();
+        // No such reactor: the hub cannot go on.
+        let origin = Origin { reactor: u16::MAX, connection: Token(0), ticket: 0 };
+        running.shared.hub.send(ToHub::Ask { origin, question: Question::Head }).unwrap();
+        assert_eq!(failures.recv().as_deref(), Ok("the hub panicked"));
+        running.drain();
+        assert!(running.join().is_err());
+    }
 }

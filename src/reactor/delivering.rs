@@ -140,7 +140,9 @@ impl<T: Transport> Reactor<T> {
         }
         self.subscribers.topic_mut(local).listeners = listeners;
         self.count(Counter::Runs, frames.len() as u64);
-        self.unsettled.extend(run.messages.iter().map(|message| message.ordered_micros));
+        // Those at the list's end are flushed last.
+        let bulk_flushed = self.bulk_flushed + self.bulk.len() as u64;
+        self.unsettled.extend(run.messages.iter().map(|message| (message.ordered_micros, bulk_flushed)));
         for (number, single) in singles.iter().enumerate() {
             let mut taken = run.before;
             for message in &run.messages {
@@ -531,6 +533,11 @@ impl<T: Transport> Reactor<T> {
                 && moved.topic() != gone.local
             {
                 self.subscribers.listener_mut(moved.topic(), moved.at).place = place as u16;
+            }
+            let slot = &self.connections[index];
+            if slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty()) {
+                // The hub took the subscriptions with the topic; that the connection has none left only we know.
+                self.outgoing.push(ToHub::Leave { reactor: self.index, topics: Vec::new(), last: true });
             }
         }
         for listener in &gone.listeners {

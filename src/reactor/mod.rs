@@ -128,8 +128,10 @@ pub struct Reactor<T> {
     draining: bool,
     /// What goes to the hub after this turn.
     outgoing: Vec<ToHub>,
-    /// When the messages were ordered that this turn put into outboxes.
-    unsettled: Vec<u64>,
+    /// When the messages were ordered that were put into outboxes, and how many bulk connections will have been flushed
+    /// when each has been offered to every socket.
+    unsettled: VecDeque<(u64, u64)>,
+    bulk_flushed: u64,
     actions: Actions,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -166,7 +168,8 @@ impl<T: Transport> Reactor<T> {
             reviewing: None,
             draining: false,
             outgoing: Vec::new(),
-            unsettled: Vec::new(),
+            unsettled: VecDeque::new(),
+            bulk_flushed: 0,
             actions: Actions::default(),
             buffer: vec![0; READ_TURN_BYTES],
             scratch: Vec::new(),
@@ -309,12 +312,13 @@ impl<T: Transport> Reactor<T> {
         (self.wheel.next_micros(), self.next_expiry)
     }
 
-    /// Everything that was delivered has been offered to its sockets by now: closes the latency measurement.
+    /// Closes the latency measurement of what has been offered to all its sockets by now.
     pub fn settle(&mut self, now: Now) {
-        if self.bulk.is_empty() && self.prompt.is_empty() {
-            for ordered in self.unsettled.drain(..) {
-                self.metrics.reactors[usize::from(self.index)].publish_to_write(now.micros.saturating_sub(ordered));
-            }
+        while let Some(&(ordered, bulk_flushed)) = self.unsettled.front()
+            && bulk_flushed <= self.bulk_flushed
+        {
+            self.unsettled.pop_front();
+            self.mine().publish_to_write(now.micros.saturating_sub(ordered));
         }
     }
 
@@ -395,6 +399,7 @@ impl<T: Transport> Reactor<T> {
         for _ in 0..FLUSH_SLICE {
             let Some(index) = self.bulk.pop_front() else { break };
             self.inbox_after = self.inbox_after.saturating_sub(1);
+            self.bulk_flushed += 1;
             self.flush(index);
         }
         if self.bulk.is_empty() {

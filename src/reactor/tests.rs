@@ -6,7 +6,7 @@ use super::transport::Transport;
 use super::{Control, Event, Limits, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
-use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, StartAt, SubscriptionId, TopicId};
+use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId};
 use crate::http::response::Response;
 use crate::hub::request::{Origin, ToHub, ToReactor, Token};
 use crate::hub::thread::Port;
@@ -261,6 +261,17 @@ impl House {
         // Its publisher is somewhere else.
         self.hub.take_acknowledgements().for_each(drop);
         self.ask_hub();
+    }
+
+    /// As the hub counts them.
+    fn subscribed_connections(&mut self) -> u64 {
+        let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+        self.hub.handle(ToHub::Ask { origin, question: Question::Report(Selection::Sums) }, self.now);
+        let mut replies = Vec::new();
+        self.hub.take_replies(0, &mut replies);
+        let Some(ToReactor::Answer { answer, .. }) = replies.pop() else { panic!("the hub answers") };
+        let Answer::Report(report) = *answer else { panic!("with a report") };
+        report.reactors[0].subscribers
     }
 
     fn counted(&self, counter: Counter) -> u64 {
@@ -702,4 +713,41 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
     assert_eq!(got.iter().rev().take_while(|&&byte| byte == b'm').count() as u64, MESSAGES);
     drop(client);
     reactor.join().unwrap().unwrap();
+}
+
+/// Load that never ends: new messages come before everybody has been offered the old ones.
+#[test]
+fn latencies_are_measured_even_while_a_fan_out_never_ends() {
+    let mut house = House::new(Limits { unopened_max: 5_000, ..limits() });
+    let clients: Vec<Client> = (0..5_000).map(|_| house.connect()).collect();
+    for client in &clients {
+        house.send(client, UPGRADE);
+    }
+    for _ in 0..50 {
+        house.publish("m");
+        house.turn(&[]);
+        assert!(!house.reactor.bulk.is_empty());
+    }
+    let measured: u64 = house.metrics.reactors[0].latency().0.iter().sum();
+    assert!(measured >= 40, "{measured} measured, {} wait", house.reactor.unsettled.len());
+}
+
+#[test]
+fn a_connection_whose_last_topic_is_deleted_counts_no_longer_even_if_it_had_fallen_behind() {
+    let mut house = House::new(limits());
+    let (live, behind) = (house.connect(), house.connect());
+    house.send(&live, UPGRADE);
+    house.send(&behind, UPGRADE);
+    assert_eq!(house.subscribed_connections(), 2);
+    behind.takes(0);
+    for _ in 0..5 {
+        house.publish(&"m".repeat(100_000));
+        house.settle();
+    }
+    assert_eq!(house.counted(Counter::Lagging), 1);
+    let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+    house.hub.handle(ToHub::Delete { origin, topics: vec!["a".into()], payload: b"gone"[..].into() }, house.now);
+    house.ask_hub();
+    house.settle();
+    assert_eq!(house.subscribed_connections(), 0);
 }
