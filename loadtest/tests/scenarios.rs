@@ -179,13 +179,13 @@ fn each_connection_follows_all_its_topics_as_one_sequence() {
 
 #[test]
 fn after_a_storm_everybody_resumes_and_a_server_that_forgets_is_found_out() {
-    let line = "storm --connections 100 --share 60 --rate 2000";
+    let line = "storm --connections 100 --share 60 --rate 200";
     let run = against(Fault::None, line);
     assert_eq!(run.code, Some(0), "{}", run.table);
     assert_eq!((&run.json["storm"]["cut"], &run.json["missing"], &run.json["disorder"]), (&60.into(), &0.into(), &0.into()));
     let storm = |name: &str| run.json["storm"][name].as_f64().expect(name);
     assert!(0.0 < storm("standing_seconds") && storm("standing_seconds") <= storm("live_seconds"));
-    // Everything between the cut and the new subscription is lost: far more than one message at this rate.
+    // Everything between the cut and the new subscription is lost: the server takes its time for it.
     let forgetful = against(Fault::Forgets, line);
     assert_eq!(forgetful.code, Some(1), "{}", forgetful.table);
     assert!(forgetful.json["missing"].as_u64().expect("counted") > 0, "{}", forgetful.table);

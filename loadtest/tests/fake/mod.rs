@@ -16,7 +16,7 @@ pub enum Fault {
     Doubles,
     /// The third and the fourth message reach everybody in the wrong order.
     Swaps,
-    /// Nobody who comes back gets what was missed.
+    /// Whoever comes back waits a little, and does not get what was missed.
     Forgets,
     /// Nobody who comes back gets what was missed, and is told so.
     Declares,
@@ -160,6 +160,9 @@ fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
                 socket.get_ref().stream.shutdown(Shutdown::Write)?;
             }
             _ => {}
+        }
+        if fault == Fault::Forgets && tag.is_some() {
+            std::thread::sleep(Duration::from_millis(5));
         }
         let mut state = lock(state);
         match (fault, tag) {
