@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::Thread;
 use std::time::Instant;
 
+use crate::layout::Layout;
+
 /// Nanoseconds on CLOCK_MONOTONIC since the start of this process: publisher and receivers are one process and share it.
 #[derive(Clone, Copy)]
 pub struct Clock(Instant);
@@ -28,7 +30,7 @@ pub struct Tally {
 /// Counters of one fleet of connections; the thread that waits for them is woken when something it waits for is complete.
 pub struct Board {
     pub clock: Clock,
-    pub topics: u32,
+    pub layout: Layout,
     pub connections: u32,
     /// Connections that stand and have been accepted by the server.
     pub connected: AtomicU32,
@@ -36,6 +38,14 @@ pub struct Board {
     pub failed: AtomicU32,
     /// Connections that stood and were ended by the server.
     pub closed: AtomicU32,
+    /// Of those, the ones that were told by a close frame 1008; by another close frame or the last chunk; by the end of TCP alone.
+    pub closed_1008: AtomicU32,
+    pub closed_told: AtomicU32,
+    pub closed_tcp: AtomicU32,
+    /// Attempts to connect again that had to be made once more.
+    pub retries: AtomicU32,
+    /// The first number that has not been published yet.
+    pub published: AtomicU64,
     pub deliveries: AtomicU64,
     tallies: Vec<Tally>,
     waiter: Thread,
@@ -43,7 +53,7 @@ pub struct Board {
 
 impl Board {
     /// `messages` bounds the numbers that may be published, warm-up and all rounds together; the calling thread is the one that waits.
-    pub fn new(clock: Clock, topics: u32, connections: u32, messages: u64) -> Self {
+    pub fn new(clock: Clock, layout: Layout, connections: u32, messages: u64) -> Self {
         let tally = || Tally {
             intended: AtomicU64::new(0),
             received: AtomicU32::new(0),
@@ -52,26 +62,25 @@ impl Board {
         };
         Board {
             clock,
-            topics,
+            layout,
             connections,
             connected: AtomicU32::new(0),
             failed: AtomicU32::new(0),
             closed: AtomicU32::new(0),
+            closed_1008: AtomicU32::new(0),
+            closed_told: AtomicU32::new(0),
+            closed_tcp: AtomicU32::new(0),
+            retries: AtomicU32::new(0),
+            published: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),
             tallies: (0..messages).map(|_| tally()).collect(),
             waiter: std::thread::current(),
         }
     }
 
-    /// Message `number` goes to topic `number % topics`, so that one number names the message and its topic.
-    pub fn topic_of(&self, number: u64) -> u32 {
-        (number % u64::from(self.topics)) as u32
-    }
-
-    /// Subscribers of the topic of message `number`: connection `i` listens to topic `i % topics`.
+    /// How many must get message `number`.
     pub fn subscribers(&self, number: u64) -> u32 {
-        let topic = self.topic_of(number);
-        self.connections / self.topics + u32::from(topic < self.connections % self.topics)
+        self.layout.subscribers(self.connections, number)
     }
 
     pub fn knows(&self, number: u64) -> bool {
@@ -80,6 +89,12 @@ impl Board {
 
     pub fn intend(&self, number: u64, at: u64) {
         self.tallies[number as usize].intended.store(at, Relaxed);
+        self.published.store(number + 1, Relaxed);
+    }
+
+    /// How many have message `number`.
+    pub fn having(&self, number: u64) -> u32 {
+        self.tallies[number as usize].received.load(Relaxed)
     }
 
     pub fn is_complete(&self, number: u64) -> bool {
@@ -92,7 +107,16 @@ impl Board {
         tally.first.fetch_min(first, Relaxed);
         tally.last.fetch_max(last, Relaxed);
         self.deliveries.fetch_add(u64::from(count), Relaxed);
-        let before = tally.received.fetch_add(count, Relaxed);
+        self.counted(number, count);
+    }
+
+    /// One subscriber was told that it will never get message `number`: nobody waits for it.
+    pub fn excused(&self, number: u64) {
+        self.counted(number, 1);
+    }
+
+    fn counted(&self, number: u64, count: u32) {
+        let before = self.tallies[number as usize].received.fetch_add(count, Relaxed);
         if before + count >= self.subscribers(number) {
             self.waiter.unpark();
         }
@@ -169,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_message_is_complete_when_every_subscriber_of_its_topic_has_it() {
-        let board = Board::new(Clock::start(), 2, 5, 4);
+        let board = Board::new(Clock::start(), Layout { topics: 2, per_connection: 1 }, 5, 4);
         assert_eq!((board.subscribers(0), board.subscribers(1)), (3, 2));
         board.received(1, 1, 10, 10);
         assert!(!board.is_complete(1));
@@ -180,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_turn_loses_nothing_when_two_messages_share_a_slot() {
-        let board = Board::new(Clock::start(), 1, 2, 200);
+        let board = Board::new(Clock::start(), Layout { topics: 1, per_connection: 1 }, 2, 200);
         let mut turn = Turn::new();
         for number in [3, 3 + SLOTS as u64, 3, 3 + SLOTS as u64] {
             turn.saw(&board, number, 7);
@@ -192,7 +216,7 @@ mod tests {
 
     #[test]
     fn first_and_last_are_counted_from_the_intended_time() {
-        let board = Board::new(Clock::start(), 1, 2, 1);
+        let board = Board::new(Clock::start(), Layout { topics: 1, per_connection: 1 }, 2, 1);
         board.intend(0, 100);
         board.received(0, 1, 150, 150);
         board.received(0, 1, 400, 400);

@@ -1,10 +1,12 @@
 //! One client thread: connects its share of the subscribers, reads what comes, checks every sequence.
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mio::event::Event;
@@ -29,6 +31,19 @@ pub enum Command {
         published: u64,
         reply: Sender<Collected>,
     },
+    /// Stops reading, until [`Command::Wake`].
+    Pause {
+        reply: Sender<u32>,
+    },
+    /// Reads again, everything that has come meanwhile first.
+    Wake,
+    /// Cuts this share of the standing connections off and connects them again, after the last position each has seen; tells how many.
+    Cut {
+        percent: u32,
+        /// Turns the choice on: 0 and the percentage after it cut different ones.
+        from: u32,
+        reply: Sender<u32>,
+    },
     Stop,
 }
 
@@ -38,24 +53,29 @@ pub struct Collected {
     pub latency: Histogram<u64>,
     pub missing: u64,
     pub disorder: u64,
+    /// Times that the server said messages were lost, and how many were.
+    pub gaps: u64,
+    pub declared_lost: u64,
     pub pings: u64,
 }
 
 impl Collected {
     pub fn new() -> Self {
-        Collected { latency: latency_histogram(), missing: 0, disorder: 0, pings: 0 }
+        Collected { latency: latency_histogram(), missing: 0, disorder: 0, gaps: 0, declared_lost: 0, pings: 0 }
     }
 
     pub fn add(&mut self, other: &Collected) {
         self.latency.add(&other.latency).expect("all histograms have the same bounds");
         self.missing += other.missing;
         self.disorder += other.disorder;
+        self.gaps += other.gaps;
+        self.declared_lost += other.declared_lost;
         self.pings += other.pings;
     }
 }
 
 /// 1 µs to 1 000 s with three digits; what lies outside counts as the bound.
-fn latency_histogram() -> Histogram<u64> {
+pub fn latency_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 1_000_000_000_000, 3).expect("constant bounds are good")
 }
 
@@ -71,11 +91,25 @@ pub struct Plan {
     pub handshake: bool,
     /// Set when the run gives up: no further connects.
     pub stop: AtomicBool,
+    /// Number of the first topic.
+    pub first_topic: u32,
+    /// The first message that is published after all stand.
+    pub first_number: u64,
+    /// Receive buffer that is asked of the kernel, in bytes.
+    pub receive_buffer: Option<usize>,
+    /// The server may end connections: what those did not get is not missing.
+    pub may_close: bool,
 }
+
+/// A cut is a reset: it leaves no port behind in TIME_WAIT.
+const CUT: Duration = Duration::ZERO;
+/// Prime to 100, so that a share of few connections is spread too.
+const SPREAD: u32 = 61;
 
 /// ```text
 /// Connecting ─▶ Requesting ─▶ Answering ─▶ Live ─▶ Gone
-///      └────────────┴─────────────┴──────────────────▲
+///      ▲            └─────────────┴──────────┴───────▲
+///      └──────────────────────────────────── cut ────┘
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -95,6 +129,12 @@ struct Connection {
     next: u64,
     /// The front of an item whose rest has not come yet.
     spill: Option<Vec<u8>>,
+    /// The last position the server told; empty before there was one.
+    cursor: Vec<u8>,
+    /// The server said that messages before the next one are lost.
+    gap: bool,
+    /// It stood before: an attempt that fails is made again.
+    again: bool,
 }
 
 pub struct Client {
@@ -103,6 +143,10 @@ pub struct Client {
     commands: Receiver<Command>,
     /// Indices of the connections that are still to be opened.
     to_open: Range<u32>,
+    /// Connections that were cut and are to be opened again.
+    to_reopen: VecDeque<usize>,
+    paused: bool,
+    topics: Vec<u32>,
     connecting_max: u32,
     connecting: u32,
     connections: Vec<Connection>,
@@ -121,6 +165,9 @@ impl Client {
             commands,
             connections: Vec::with_capacity(share.len()),
             to_open: share,
+            to_reopen: VecDeque::new(),
+            paused: false,
+            topics: Vec::new(),
             connecting_max,
             connecting: 0,
             buffer: vec![0; BUFFER_BYTES],
@@ -155,6 +202,15 @@ impl Client {
                         // The other side may have given up waiting.
                         let _ = reply.send(std::mem::replace(&mut self.seen, Collected::new()));
                     }
+                    Ok(Command::Pause { reply }) => {
+                        self.paused = true;
+                        let live = self.connections.iter().filter(|connection| connection.phase == Phase::Live).count();
+                        let _ = reply.send(live as u32);
+                    }
+                    Ok(Command::Wake) => self.wake(),
+                    Ok(Command::Cut { percent, from, reply }) => {
+                        let _ = reply.send(self.cut(percent, from));
+                    }
                     Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                     Err(TryRecvError::Empty) => break,
                 }
@@ -162,24 +218,57 @@ impl Client {
         }
     }
 
+    fn cut(&mut self, percent: u32, from: u32) -> u32 {
+        let mut cut = 0;
+        for (at, connection) in self.connections.iter_mut().enumerate() {
+            if connection.phase == Phase::Live && (connection.index * SPREAD + from) % 100 < percent {
+                if let Some(stream) = connection.stream.take() {
+                    // Where the kernel refuses, the port waits in TIME_WAIT: another one serves.
+                    let _ = socket2::SockRef::from(&stream).set_linger(Some(CUT));
+                }
+                (connection.phase, connection.spill, connection.again) = (Phase::Gone, None, true);
+                self.to_reopen.push_back(at);
+                cut += 1;
+            }
+        }
+        self.plan.board.connected.fetch_sub(cut, Relaxed);
+        cut
+    }
+
     fn open_more(&mut self) {
         while self.connecting < self.connecting_max && !self.plan.stop.load(Relaxed) {
-            let Some(index) = self.to_open.next() else { return };
-            let stream = self.open(index).ok();
-            let phase = if stream.is_some() { Phase::Connecting } else { Phase::Gone };
-            let next = u64::from(index % self.plan.board.topics);
-            if stream.is_some() {
-                self.connecting += 1;
-            } else {
-                self.failed();
+            if let Some(at) = self.to_reopen.pop_front() {
+                let stream = self.open(self.connections[at].index, at).ok();
+                self.opened(at, stream);
+                continue;
             }
-            self.connections.push(Connection { stream, phase, index, next, spill: None });
+            let Some(index) = self.to_open.next() else { return };
+            let at = self.connections.len();
+            let stream = self.open(index, at).ok();
+            let next = self.plan.board.layout.following(index, self.plan.first_number);
+            let (phase, spill, cursor) = (Phase::Gone, None, Vec::new());
+            self.connections.push(Connection { stream: None, phase, index, next, spill, cursor, gap: false, again: false });
+            self.opened(at, stream);
         }
     }
 
-    fn open(&self, index: u32) -> io::Result<TcpStream> {
+    fn opened(&mut self, at: usize, stream: Option<TcpStream>) {
+        match stream {
+            Some(_) => {
+                self.connecting += 1;
+                (self.connections[at].phase, self.connections[at].stream) = (Phase::Connecting, stream);
+            }
+            // This machine has no more ports or descriptors: trying again would not help.
+            None => self.failed(),
+        }
+    }
+
+    fn open(&self, index: u32, at: usize) -> io::Result<TcpStream> {
         let address = self.plan.addresses[index as usize % self.plan.addresses.len()];
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        if let Some(bytes) = self.plan.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         if self.plan.sources > 0 {
             // Without this option bind takes a port that no other destination can share.
             nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)?;
@@ -192,7 +281,7 @@ impl Client {
         }
         let mut stream = TcpStream::from_std(socket.into());
         // Edge-triggered and once for the connection's life.
-        self.poll.registry().register(&mut stream, Token(self.connections.len()), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(&mut stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
         Ok(stream)
     }
 
@@ -205,11 +294,31 @@ impl Client {
             self.write_request(at);
         }
         match self.connections[at].phase {
+            Phase::Live if self.paused => {}
             Phase::Answering | Phase::Live if event.is_readable() || event.is_read_closed() => {
                 self.read(at, event.is_read_closed())
             }
             Phase::Connecting | Phase::Requesting(_) | Phase::Answering | Phase::Live | Phase::Gone => {}
         }
+    }
+
+    fn wake(&mut self) {
+        self.paused = false;
+        for at in 0..self.connections.len() {
+            if self.connections[at].phase == Phase::Live {
+                // The edges of the pause are gone, that of the peer's end too.
+                self.read(at, true);
+            }
+        }
+        let board = Arc::clone(&self.plan.board);
+        self.turn.end(&board);
+        board.wake();
+    }
+
+    fn topics(&mut self, at: usize) {
+        let (index, first) = (self.connections[at].index, self.plan.first_topic);
+        self.topics.clear();
+        self.topics.extend(self.plan.board.layout.topics_of(index).map(|topic| first + topic));
     }
 
     fn connected(&mut self, at: usize) {
@@ -223,11 +332,12 @@ impl Client {
     }
 
     fn write_request(&mut self, at: usize) {
+        self.topics(at);
         let connection = &mut self.connections[at];
         let (Phase::Requesting(mut written), Some(stream)) = (connection.phase, connection.stream.as_mut()) else { return };
         // Built again after a short write, which keeps it out of the connection.
         self.scratch.clear();
-        self.plan.dialect.subscribe(connection.index % self.plan.board.topics, &mut self.scratch);
+        self.plan.dialect.subscribe(&self.topics, &connection.cursor, &mut self.scratch);
         while usize::from(written) < self.scratch.len() {
             match stream.write(&self.scratch[usize::from(written)..]) {
                 Ok(bytes) => written += bytes as u16,
@@ -252,7 +362,7 @@ impl Client {
             });
             let room = self.buffer.len() - held;
             match stream.read(&mut self.buffer[held..]) {
-                Ok(0) => return self.ended(at),
+                Ok(0) => return self.ended_by_tcp(at),
                 Ok(bytes) => {
                     if !self.take(at, held + bytes) {
                         return self.ended(at);
@@ -265,9 +375,16 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => return self.ended(at),
+                Err(_) => return self.ended_by_tcp(at),
             }
         }
+    }
+
+    fn ended_by_tcp(&mut self, at: usize) {
+        if self.connections[at].phase == Phase::Live {
+            self.plan.board.closed_tcp.fetch_add(1, Relaxed);
+        }
+        self.ended(at);
     }
 
     /// Takes the items in the first `filled` bytes of the buffer; `false` ends the connection.
@@ -301,36 +418,82 @@ impl Client {
                 Answer::Refused => return None,
                 Answer::Accepted(head) => taken = head,
             }
+            self.position(at, &bytes[..taken]);
             self.stands(at);
         }
         let now = self.plan.board.clock.nanoseconds();
         let plan = Arc::clone(&self.plan);
         while let Some((item, inbound)) = plan.dialect.next(&bytes[taken..]) {
             match inbound {
-                Inbound::Message(frame) => self.message(at, frame, now),
+                Inbound::Message(frame) => {
+                    self.position(at, frame);
+                    self.messages(at, frame, now);
+                    if plan.dialect.polls() && plan.handshake && !self.poll(at) {
+                        return None;
+                    }
+                }
                 Inbound::Ping(payload) => self.pong(at, payload),
                 Inbound::Quiet => {}
-                Inbound::End => return None,
+                Inbound::End(code) => {
+                    let told = if code == Some(1008) { &plan.board.closed_1008 } else { &plan.board.closed_told };
+                    told.fetch_add(1, Relaxed);
+                    return None;
+                }
             }
             taken += item;
         }
         Some(taken)
     }
 
-    fn message(&mut self, at: usize, frame: &[u8], now: u64) {
-        // Control messages of the dialect carry no marker.
-        let Some(marker) = self.marker.read(frame) else { return };
-        let board = &self.plan.board;
-        let topics = u64::from(board.topics);
+    /// What an answer or an item says besides its messages.
+    fn position(&mut self, at: usize, item: &[u8]) {
         let connection = &mut self.connections[at];
-        if !board.knows(marker.number) || marker.number % topics != connection.next % topics || marker.number < connection.next {
-            self.seen.disorder += 1;
-            return;
+        if self.plan.handshake {
+            self.plan.dialect.cursor(item, &mut connection.cursor);
         }
-        self.seen.missing += (marker.number - connection.next) / topics;
-        connection.next = marker.number + topics;
-        self.seen.latency.saturating_record(now.saturating_sub(marker.intended));
-        self.turn.saw(board, marker.number, now);
+        if self.plan.dialect.declares_gap(item) {
+            connection.gap = true;
+            self.seen.gaps += 1;
+        }
+    }
+
+    fn messages(&mut self, at: usize, item: &[u8], now: u64) {
+        // Control messages of the dialect carry no marker.
+        for marker in self.marker.read(item) {
+            let board = &self.plan.board;
+            let connection = &mut self.connections[at];
+            let (index, next) = (connection.index, connection.next);
+            if !board.knows(marker.number) || !board.layout.listens(index, marker.number) || marker.number < next {
+                self.seen.disorder += 1;
+                continue;
+            }
+            let lost = board.layout.count(index, next..marker.number);
+            if lost > 0 && connection.gap {
+                self.seen.declared_lost += lost;
+                (next..marker.number)
+                    .filter(|number| board.layout.listens(index, *number))
+                    .for_each(|number| board.excused(number));
+            } else {
+                self.seen.missing += lost;
+            }
+            connection.gap = false;
+            connection.next = board.layout.following(index, marker.number + 1);
+            self.seen.latency.saturating_record(now.saturating_sub(marker.intended));
+            self.turn.saw(board, marker.number, now);
+        }
+    }
+
+    /// Sends the next request of a connection that asks for each answer.
+    fn poll(&mut self, at: usize) -> bool {
+        self.topics(at);
+        self.scratch.clear();
+        let connection = &mut self.connections[at];
+        self.plan.dialect.poll(&self.topics, &connection.cursor, &mut self.scratch);
+        // One short request at a time always fits a socket buffer.
+        connection
+            .stream
+            .as_mut()
+            .is_some_and(|stream| matches!(stream.write(&self.scratch), Ok(bytes) if bytes == self.scratch.len()))
     }
 
     fn pong(&mut self, at: usize, payload: &[u8]) {
@@ -346,12 +509,11 @@ impl Client {
 
     /// What was published and has not come is missing; each loss counts once.
     fn count_tails(&mut self, published: u64) {
-        let topics = u64::from(self.plan.board.topics);
+        let layout = self.plan.board.layout;
         for connection in &mut self.connections {
-            if connection.next < published {
-                let lost = (published - connection.next).div_ceil(topics);
-                self.seen.missing += lost;
-                connection.next += lost * topics;
+            if connection.next < published && !(self.plan.may_close && connection.phase == Phase::Gone) {
+                self.seen.missing += layout.count(connection.index, connection.next..published);
+                connection.next = layout.following(connection.index, published);
             }
         }
     }
@@ -374,7 +536,12 @@ impl Client {
             }
             Phase::Connecting | Phase::Requesting(_) | Phase::Answering => {
                 self.connecting -= 1;
-                self.failed();
+                if connection.again {
+                    self.to_reopen.push_back(at);
+                    self.plan.board.retries.fetch_add(1, Relaxed);
+                } else {
+                    self.failed();
+                }
             }
             Phase::Gone => {}
         }

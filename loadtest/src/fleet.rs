@@ -47,6 +47,9 @@ pub fn shares(connections: u32, threads: u32, per_table: u32) -> Vec<Range<u32>>
     (0..count).map(|at| start(at)..start(at + 1)).collect()
 }
 
+/// A thread answers between two turns: a turn is never nearly as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a fleet is to be.
 pub struct Order {
     pub dialect: Arc<dyn Dialect>,
@@ -56,6 +59,10 @@ pub struct Order {
     pub threads: u32,
     pub sources: u32,
     pub connecting: u32,
+    pub first_topic: u32,
+    pub first_number: u64,
+    pub receive_buffer: Option<usize>,
+    pub may_close: bool,
 }
 
 struct Member {
@@ -85,6 +92,10 @@ impl Fleet {
             sources,
             handshake: order.handshake,
             stop: AtomicBool::new(false),
+            first_topic: order.first_topic,
+            first_number: order.first_number,
+            receive_buffer: order.receive_buffer,
+            may_close: order.may_close,
         });
         let shares = shares(board.connections, order.threads, sockets_per_table());
         let connecting_max = (order.connecting / shares.len() as u32).max(1);
@@ -104,7 +115,8 @@ impl Fleet {
         while !board.all_decided() && Instant::now() < deadline && members.iter().all(|member| !member.thread.is_finished()) {
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        plan.stop.store(true, Relaxed);
+        // Whoever is cut later connects again; a fleet that did not come to stand goes no further.
+        plan.stop.store(!board.all_decided(), Relaxed);
         Ok(Fleet { board, plan, members, connecting_time: started.elapsed() })
     }
 
@@ -121,6 +133,29 @@ impl Fleet {
             sum.add(&replies.recv_timeout(patience).map_err(|_| "a client thread does not answer".to_owned())?);
         }
         Ok(sum)
+    }
+
+    /// Stops reading on all connections; tells how many stand.
+    pub fn pause(&self) -> Result<u32, String> {
+        self.ask(|reply| Command::Pause { reply })
+    }
+
+    pub fn wake(&self) -> Result<(), String> {
+        self.members.iter().try_for_each(|member| member.tell(Command::Wake))
+    }
+
+    /// Cuts a share of the connections off, which then connect again by themselves; tells how many.
+    pub fn cut(&self, percent: u32, from: u32) -> Result<u32, String> {
+        self.ask(|reply| Command::Cut { percent, from, reply })
+    }
+
+    fn ask(&self, command: impl Fn(Sender<u32>) -> Command) -> Result<u32, String> {
+        let (reply, replies) = channel();
+        for member in &self.members {
+            member.tell(command(reply.clone()))?;
+        }
+        let answer = |_| replies.recv_timeout(PATIENCE).map_err(|_| "a client thread does not answer".to_owned());
+        self.members.iter().map(answer).sum()
     }
 
     /// Closes all connections and ends the threads.

@@ -154,7 +154,7 @@ fn send_all(mut streams: Vec<TcpStream>, frames: &Receiver<Arc<[u8]>>, done: &Se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::PushStream;
+    use crate::dialect::push_stream::PushStream;
     use std::io::Read;
 
     #[test]

@@ -6,10 +6,13 @@ mod client;
 mod dialect;
 mod fleet;
 mod frames;
+mod layout;
 mod limit;
 mod marker;
 mod options;
+mod probe;
 mod proc;
+mod progress;
 mod publisher;
 mod report;
 mod round;
@@ -33,8 +36,15 @@ fn main() -> ExitCode {
     let json = options.json.clone();
     let deadline = Instant::now() + options.timeout;
     end_by_force(options.timeout + Duration::from_secs(10));
+    let histogram = options.histogram.clone();
     let report = scenarios::run(options, deadline);
     print!("{}", report.table());
+    if let Some(path) = histogram
+        && let Err(error) = std::fs::write(&path, report.histogram())
+    {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::from(1);
+    }
     if let Some(path) = json {
         let written = OpenOptions::new()
             .append(true)

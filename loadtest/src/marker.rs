@@ -21,7 +21,7 @@ pub fn write(payload: &mut Vec<u8>, marker: &Marker, bytes: usize) {
     payload.push(b'"');
 }
 
-/// Reads the first marker of a frame; `None` when there is none.
+/// Reads the markers of a frame, in their order.
 pub struct Reader(Finder<'static>);
 
 impl Reader {
@@ -29,8 +29,8 @@ impl Reader {
         Reader(Finder::new("T="))
     }
 
-    pub fn read(&self, frame: &[u8]) -> Option<Marker> {
-        self.0.find_iter(frame).find_map(|at| {
+    pub fn read<'a>(&'a self, frame: &'a [u8]) -> impl Iterator<Item = Marker> + 'a {
+        self.0.find_iter(frame).filter_map(|at| {
             let (intended, rest) = digits(&frame[at + 2..], b',')?;
             let (number, _) = digits(rest, b';')?;
             Some(Marker { intended, number })
@@ -61,16 +61,19 @@ mod tests {
             write(&mut payload, &Marker { intended, number }, bytes);
             assert_eq!(payload.len(), bytes);
             assert!(serde_json::from_slice::<String>(&payload).is_ok());
-            assert_eq!(Reader::new().read(&payload), Some(Marker { intended, number }));
+            assert_eq!(Reader::new().read(&payload).next(), Some(Marker { intended, number }));
         }
     }
 
     #[test]
     fn text_that_only_looks_like_a_marker_is_passed_over() {
         let reader = Reader::new();
-        assert_eq!(reader.read(b"T=,1; T=1;2, T=x T=7,9;"), Some(Marker { intended: 7, number: 9 }));
+        assert_eq!(
+            reader.read(b"T=,1; T=1;2, T=x T=7,9; T=8,10;").collect::<Vec<_>>(),
+            [(7, 9), (8, 10)].map(|(intended, number)| Marker { intended, number })
+        );
         for frame in ["", "T=", "T=5", "T=5,", "T=5,6", "T=99999999999999999999999,1;"] {
-            assert_eq!(reader.read(frame.as_bytes()), None, "{frame}");
+            assert_eq!(reader.read(frame.as_bytes()).next(), None, "{frame}");
         }
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::layout::Layout;
 use crate::marker::PAYLOAD_BYTES_MIN;
+
+/// What the loop of `limit --stopped` may send to each receiver, bytes: well below any default socket buffer.
+const STOPPED_BYTES_MAX: u64 = 40_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -15,8 +19,46 @@ pub enum Scenario {
     Idle,
     /// Publishes M messages to N subscribers: CPU per delivery, latency
     Fanout,
+    /// As fanout, with 16 messages in flight through /publish
+    Burst,
+    /// Cuts a share of the subscribers off while publishing goes on; they resume from their positions
+    Storm,
+    /// Some subscribers stop reading while messages flow: what the others feel, what the server keeps, what the stopped get
+    Slow,
+    /// Connections and topics come and go for a time: slopes of memory and descriptors
+    Soak,
     /// The yardstick: a bare send() loop over N loopback pairs
     Limit,
+}
+
+impl Scenario {
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitPart {
+    /// Only connects the pairs: kernel memory of each
+    Memory,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Wire {
+    PushStream,
+    /// A websocket at /sub/<topic> with bare payloads: what the peers speak
+    Plain,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    Websocket,
+    Eventsource,
+    Longpoll,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
@@ -34,28 +76,38 @@ pub enum PublishTo {
 pub struct Options {
     #[arg(value_enum)]
     pub scenario: Scenario,
+    /// With `limit`: which part of it
+    #[arg(value_enum)]
+    pub part: Option<LimitPart>,
     /// Address of the server under test
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub address: SocketAddr,
     /// Where to publish, when it is not --address
     #[arg(long)]
     pub publish_address: Option<SocketAddr>,
+    #[arg(long, value_enum, default_value = "push_stream")]
+    pub dialect: Wire,
+    #[arg(long, value_enum, default_value = "websocket")]
+    pub transport: Transport,
     /// Subscribers
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub connections: u32,
-    /// Topics; subscriber i listens to topic i modulo this
+    /// Topics; subscriber i listens to topic i modulo this, and to the next ones with --topics-per-connection
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub topics: u32,
+    /// Topics that each subscriber listens to, over one connection
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub topics_per_connection: u32,
     /// Messages of each measured round, over all topics
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub messages: u64,
     /// Payload size
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(PAYLOAD_BYTES_MIN as i64..=65_536))]
     pub bytes: u32,
-    /// Messages in flight of the closed loop
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), conflicts_with = "rate")]
-    pub window: u32,
-    /// Messages per second of the open loop; latency then counts from the intended time
+    /// Messages in flight of the closed loop [default: 1, of burst 16]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024), conflicts_with = "rate")]
+    pub window: Option<u32>,
+    /// Messages per second of the open loop; latency then counts from the intended time [default of storm and soak: 20]
     #[arg(long)]
     pub rate: Option<f64>,
     /// Client threads; more are started when one descriptor table cannot hold its share
@@ -76,7 +128,7 @@ pub struct Options {
     /// Pause before memory is read
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub settle: Duration,
-    /// How long `idle` holds the connections
+    /// How long `idle` holds the connections and `soak` goes on
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub hold: Duration,
     /// Bound of the whole run
@@ -93,8 +145,34 @@ pub struct Options {
     #[arg(long)]
     #[serde(skip)]
     pub token: Option<String>,
-    #[arg(long, value_enum, default_value = "pub")]
-    pub publish_to: PublishTo,
+    /// [default: pub, of burst and of the plain dialect publish]
+    #[arg(long, value_enum)]
+    pub publish_to: Option<PublishTo>,
+    /// Publishes messages that the server does not keep
+    #[arg(long)]
+    pub unstored: bool,
+    /// Percent of the subscribers that `storm` cuts off, and that each second of `soak` does [default: 100, of soak 10]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub share: Option<u32>,
+    /// Subscribers of `slow` that stop reading; they come on top of --connections
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub stalled: u32,
+    /// How long, at least, they do not read
+    #[arg(long, default_value = "40s", value_parser = duration)]
+    pub stalled_for: Duration,
+    /// Payload that flows meanwhile, in MB
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub megabytes: u32,
+    /// While messages flow, measures pings, new connections and another topic beside them
+    #[arg(long)]
+    pub probe: bool,
+    /// With `limit`: the receivers do not read while the loop runs
+    #[arg(long)]
+    pub stopped: bool,
+    /// Writes the latencies to this file, in the text form of HdrHistogram (.hgrm), in ms
+    #[arg(long)]
+    #[serde(skip)]
+    pub histogram: Option<PathBuf>,
     /// Appends the result to this file as one JSON line
     #[arg(long)]
     #[serde(skip)]
@@ -111,6 +189,20 @@ pub struct Options {
 }
 
 impl Options {
+    /// Messages in flight.
+    pub fn window(&self) -> u32 {
+        self.window.unwrap_or(if self.scenario == Scenario::Burst { 16 } else { 1 })
+    }
+
+    pub fn publish_to(&self) -> PublishTo {
+        let websocket = self.scenario == Scenario::Burst || self.dialect == Wire::Plain || self.unstored;
+        self.publish_to.unwrap_or(if websocket { PublishTo::Publish } else { PublishTo::Pub })
+    }
+
+    pub fn layout(&self) -> Layout {
+        Layout { topics: self.topics, per_connection: self.topics_per_connection }
+    }
+
     /// Rounds of measured messages; one unless the limit is run in alternation.
     pub fn rounds(&self) -> u32 {
         if self.limit_ratio { self.pairs } else { 1 }
@@ -124,8 +216,11 @@ impl Options {
         if self.rate.is_some_and(|rate| !(rate > 0.0 && rate <= 1e6)) {
             return Some("--rate must be above 0 and at most 1000000");
         }
-        if self.limit_ratio && self.scenario != Scenario::Fanout {
-            return Some("--limit-ratio belongs to fanout");
+        if self.topics_per_connection > self.topics {
+            return Some("--topics-per-connection must not be above --topics");
+        }
+        if self.limit_ratio && !matches!(self.scenario, Scenario::Fanout | Scenario::Burst) {
+            return Some("--limit-ratio belongs to fanout and burst");
         }
         if self.limit_ratio && self.server_pid.is_empty() {
             return Some("--limit-ratio needs --server-pid: the ratio is one of CPU");
@@ -133,7 +228,31 @@ impl Options {
         if self.max_ratio.is_some_and(|ratio| ratio.is_nan() || ratio <= 0.0) {
             return Some("--max-ratio must be above 0");
         }
-        if self.scenario == Scenario::Idle && self.hold >= self.timeout {
+        if (self.part.is_some() || self.stopped) && self.scenario != Scenario::Limit {
+            return Some("memory and --stopped belong to limit");
+        }
+        if self.stopped && self.messages * u64::from(self.bytes + 200) > STOPPED_BYTES_MAX {
+            return Some("--stopped: so many messages of this size do not fit the buffers of a receiver that does not read");
+        }
+        if self.transport == Transport::Longpoll && (self.limit_ratio || self.scenario == Scenario::Limit) {
+            return Some("a long poll has no bare send() loop: a server has to be asked");
+        }
+        if self.transport != Transport::Websocket && self.dialect == Wire::Plain {
+            return Some("the plain dialect is a websocket");
+        }
+        if self.unstored && self.publish_to() == PublishTo::Pub {
+            return Some("--unstored needs --publish-to publish");
+        }
+        if matches!(self.scenario, Scenario::Storm | Scenario::Soak) && self.dialect == Wire::Plain {
+            return Some("storm and soak resume: that needs a dialect with positions");
+        }
+        if self.unstored && (self.scenario == Scenario::Storm || self.transport == Transport::Longpoll) {
+            return Some("--unstored: nothing could be resumed");
+        }
+        if self.scenario == Scenario::Slow && self.stalled_for >= self.timeout {
+            return Some("--stalled-for must be shorter than --timeout");
+        }
+        if matches!(self.scenario, Scenario::Idle | Scenario::Soak) && self.hold >= self.timeout {
             return Some("--hold must be shorter than --timeout");
         }
         if self.settle >= self.timeout {
@@ -193,6 +312,12 @@ mod tests {
             "fanout --rate 0",
             "fanout --limit-ratio",
             "idle --limit-ratio --server-pid 1",
+            "fanout --topics 2 --topics-per-connection 3",
+            "fanout memory",
+            "limit --stopped --messages 1000",
+            "limit --transport longpoll",
+            "storm --unstored",
+            "fanout --unstored --publish-to pub",
             "idle --hold 2m",
             "fanout --key a\tb",
         ] {

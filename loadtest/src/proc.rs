@@ -86,6 +86,28 @@ pub fn resident_bytes(pids: &[u32]) -> Option<u64> {
     each.sum::<Option<u64>>().filter(|_| !pids.is_empty()).map(|sum| sum * 1024)
 }
 
+/// Open descriptors of the processes together. Threads may have tables of their own; each thread's is counted, shared ones once per thread.
+pub fn descriptors(pids: &[u32]) -> Option<u64> {
+    let mut sum = 0;
+    for pid in pids {
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            // A thread may end between the listing and the reading.
+            sum += fs::read_dir(task.path().join("fd")).map_or(0, |entries| entries.count() as u64);
+        }
+    }
+    (!pids.is_empty()).then_some(sum)
+}
+
+/// Memory in the buffers of all TCP sockets of the machine, in bytes.
+pub fn tcp_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let mut words = text.lines().find(|line| line.starts_with("TCP:"))?.split_whitespace().skip_while(|word| *word != "mem");
+    Some(words.nth(1)?.parse::<u64>().ok()? * PAGE_BYTES)
+}
+
+/// The unit of sockstat; other page sizes are not built for.
+const PAGE_BYTES: u64 = 4096;
+
 /// Memory of the kernel's object caches, in bytes.
 pub fn slab_bytes() -> Option<u64> {
     Some(kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "Slab:")? * 1024)
@@ -145,6 +167,8 @@ mod tests {
         while cpu(&[pid]).expect("readable").since(before).nanoseconds < 1_000_000 {
             sum = std::hint::black_box(sum + 1);
         }
+        assert!(tcp_bytes().is_some());
+        assert!(descriptors(&[pid]).expect("readable") >= 3);
         assert!(slab_bytes().expect("readable") > 0);
         assert!(thread_cpu(&current_thread().expect("named")).is_some());
     }

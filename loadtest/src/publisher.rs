@@ -1,10 +1,14 @@
 //! Publishes into the server under test, over one connection, answers read by a thread of their own.
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
+
+use crate::client::latency_histogram;
 use crate::dialect::{self, Answer};
 use crate::frames;
 use crate::options::PublishTo;
@@ -23,6 +27,7 @@ pub struct Publisher {
     host: String,
     key: Option<String>,
     topics: Vec<String>,
+    stored: bool,
     stream: TcpStream,
     out: Vec<u8>,
     text: Vec<u8>,
@@ -32,12 +37,25 @@ pub struct Publisher {
 
 struct Answers {
     count: AtomicU64,
+    /// When each message left that has no answer yet.
+    sent_at: Mutex<VecDeque<Instant>>,
+    /// ns from the sending of a message to its answer.
+    times: Mutex<Histogram<u64>>,
     failure: Mutex<Option<String>>,
 }
 
 impl Answers {
     fn fail(&self, reason: String) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    fn answered(&self) {
+        self.count.fetch_add(1, Relaxed);
+        let sent_at = self.sent_at.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some(sent_at) = sent_at {
+            let time = sent_at.elapsed().as_nanos() as u64;
+            self.times.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(time);
+        }
     }
 
     fn failure(&self) -> Option<String> {
@@ -58,6 +76,7 @@ impl Publisher {
         address: SocketAddr,
         key: Option<String>,
         topics: Vec<String>,
+        stored: bool,
         deadline: Instant,
     ) -> Result<Publisher, String> {
         let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -72,10 +91,21 @@ impl Publisher {
             PublishTo::Pub => {}
             PublishTo::Publish => early = upgrade(&mut stream, &host, key.as_deref())?,
         }
-        let answers = Arc::new(Answers { count: AtomicU64::new(0), failure: Mutex::new(None) });
+        let answers = Arc::new(Answers {
+            count: AtomicU64::new(0),
+            sent_at: Mutex::new(VecDeque::new()),
+            times: Mutex::new(latency_histogram()),
+            failure: Mutex::new(None),
+        });
         let reader = Reader { form, stream: stream.try_clone().map_err(words)?, held: early, answers: Arc::clone(&answers) };
         std::thread::Builder::new().name("publisher answers".into()).spawn(move || reader.run()).map_err(words)?;
-        Ok(Publisher { form, host, key, topics, stream, out: Vec::new(), text: Vec::new(), sent: 0, answers })
+        Ok(Publisher { form, host, key, topics, stored, stream, out: Vec::new(), text: Vec::new(), sent: 0, answers })
+    }
+
+    /// ns from the sending of each message to its answer, so far; what follows is counted anew.
+    pub fn answer_times(&self) -> Histogram<u64> {
+        let mut times = self.answers.times.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut times, latency_histogram())
     }
 
     /// Waits until every message has been answered; what the server refused was no load.
@@ -113,11 +143,12 @@ impl Publish for Publisher {
                 self.text.clear();
                 write!(self.text, "{{\"topic\":\"{topic}\",\"data\":").expect("a Vec takes every byte");
                 self.text.extend_from_slice(payload);
-                self.text.push(b'}');
+                self.text.extend_from_slice(if self.stored { b"}" } else { b",\"store\":false}" });
                 frames::write_masked(&mut self.out, frames::TEXT, &self.text);
             }
         }
         self.sent += 1;
+        self.answers.sent_at.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
         self.stream.write_all(&self.out).map_err(|error| self.failure().unwrap_or_else(|| format!("publisher: {error}")))
     }
 
@@ -174,7 +205,9 @@ impl Reader {
                 match found {
                     Ok(Some((bytes, answered))) => {
                         taken += bytes;
-                        self.answers.count.fetch_add(u64::from(answered), Relaxed);
+                        if answered {
+                            self.answers.answered();
+                        }
                     }
                     Ok(None) => break,
                     Err(reason) => return self.answers.fail(reason),
@@ -194,12 +227,12 @@ impl Reader {
     }
 }
 
-/// Takes one 200 answer: its bytes, and that it answers a message.
+/// Takes one answer of success: its bytes, and that it answers a message.
 fn http_answer(bytes: &[u8]) -> Result<Option<(usize, bool)>, String> {
     let Some(head) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes[..head]);
     let status = text.lines().next().unwrap_or_default();
-    if !status.starts_with("HTTP/1.1 200") {
+    if !status.starts_with("HTTP/1.1 2") {
         return Err(format!("publisher: a message was refused: {status:?}"));
     }
     let length = text.lines().find_map(|line| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::options::{Options, Scenario};
+use crate::options::{LimitPart, Options, Scenario, Transport};
 use crate::proc::{Cpu, Environment};
 
 /// Everything a run found; what was not measured is `None`.
@@ -21,7 +21,14 @@ pub struct Report {
     pub deliveries_per_second: f64,
     pub missing: u64,
     pub disorder: u64,
+    /// Times that the server said messages were lost to a subscriber, and how many were.
+    pub gaps: u64,
+    pub declared_lost: u64,
+    #[serde(skip)]
+    pub latencies: Histogram<u64>,
     pub latency_ms: Option<Latency>,
+    /// From the sending of a message to the server's answer, ms.
+    pub answer_ms: Option<Quantiles>,
     /// CPU of the server, or of the sender in `limit`.
     pub server_cpu: Option<CpuPerDelivery>,
     /// CPU of this process without the senders of `limit`.
@@ -29,6 +36,10 @@ pub struct Report {
     pub idle_cpu: Option<IdleCpu>,
     pub memory: Memory,
     pub limit: Option<LimitRatio>,
+    pub storm: Option<Storm>,
+    pub slow: Option<Slow>,
+    pub soak: Option<Soak>,
+    pub probe: Option<Probed>,
     pub environment: Environment,
     /// Why the run is not good; empty when it is.
     pub failures: Vec<String>,
@@ -64,6 +75,92 @@ impl Latency {
     }
 }
 
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Quantiles {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+    pub count: u64,
+}
+
+impl Quantiles {
+    /// Of a histogram in ns; `None` when it is empty.
+    pub fn new(histogram: &Histogram<u64>) -> Option<Quantiles> {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        let max = histogram.max() as f64 / 1e6;
+        (!histogram.is_empty()).then(|| Quantiles { p50: at(0.5), p99: at(0.99), max, count: histogram.len() })
+    }
+}
+
+impl std::fmt::Display for Quantiles {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:.2} / {:.2} / {:.2}", self.p50, self.p99, self.max)
+    }
+}
+
+/// What `storm` found; times from the cut on.
+#[derive(Serialize)]
+pub struct Storm {
+    pub cut: u32,
+    /// Until all subscriptions stood again.
+    pub standing_seconds: f64,
+    /// Until all had everything that was published before that.
+    pub live_seconds: f64,
+    pub reconnects_per_second: f64,
+    /// Attempts that had to be made again.
+    pub retries: u32,
+    pub published_meanwhile: u64,
+}
+
+/// What `slow` found.
+#[derive(Serialize)]
+pub struct Slow {
+    pub stalled: u32,
+    pub stalled_seconds: f64,
+    pub megabytes: f64,
+    /// Latency of the others before the stalled ones came.
+    pub alone_ms: Option<Latency>,
+    pub p99_ratio: Option<f64>,
+    /// Resident memory of the server: before the flow, the most of the third and of the last quarter of the flow, the most of all.
+    pub resident_start: Option<u64>,
+    pub resident_third_quarter: Option<u64>,
+    pub resident_last_quarter: Option<u64>,
+    pub resident_max: Option<u64>,
+    /// The most that the buffers of all sockets took.
+    pub tcp_bytes_max: Option<u64>,
+    /// What the stalled found when they read again.
+    pub closed_1008: u32,
+    pub closed_told: u32,
+    pub closed_tcp: u32,
+    /// Open, and everything came.
+    pub resumed: u32,
+}
+
+/// What `soak` found; slopes compare the last third with the third before it.
+#[derive(Serialize)]
+pub struct Soak {
+    pub cycles: u32,
+    pub seconds: f64,
+    pub reconnects: u64,
+    pub topics_used: u64,
+    pub short_connections: u64,
+    pub resident_start: Option<u64>,
+    pub resident_end: Option<u64>,
+    pub resident_bytes_per_second: Option<f64>,
+    pub descriptors_start: Option<u64>,
+    pub descriptors_end: Option<u64>,
+    pub descriptors_per_second: Option<f64>,
+}
+
+/// What went on beside the messages, ms.
+#[derive(Serialize)]
+pub struct Probed {
+    pub ping: Option<Quantiles>,
+    pub connect_and_upgrade: Option<Quantiles>,
+    pub other_topic: Option<Quantiles>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct CpuPerDelivery {
     pub microseconds: f64,
@@ -87,14 +184,17 @@ pub struct IdleCpu {
     pub server_ns_per_connection_and_second: f64,
     /// Share of one core.
     pub server_core_share: f64,
+    /// All CPU of the time over the pings in it: what a ping costs at most.
+    pub server_us_per_ping: Option<f64>,
 }
 
 impl IdleCpu {
-    pub fn new(cpu: Cpu, connections: u32, time: Duration) -> IdleCpu {
+    pub fn new(cpu: Cpu, connections: u32, pings: u64, time: Duration) -> IdleCpu {
         let per_second = cpu.nanoseconds as f64 / time.as_secs_f64().max(1e-9);
         IdleCpu {
             server_ns_per_connection_and_second: per_second / f64::from(connections.max(1)),
             server_core_share: per_second / 1e9,
+            server_us_per_ping: (pings > 0).then(|| cpu.nanoseconds as f64 / 1e3 / pings as f64),
         }
     }
 }
@@ -149,6 +249,25 @@ impl Report {
         serde_json::to_string(self).expect("a report has only text keys")
     }
 
+    /// The latencies in the text form of HdrHistogram, ms.
+    pub fn histogram(&self) -> String {
+        let histogram = &self.latencies;
+        let mut text = "       Value     Percentile TotalCount 1/(1-Percentile)\n\n".to_owned();
+        for at in histogram.iter_quantiles(5) {
+            let quantile = at.quantile_iterated_to();
+            let inverse = if quantile < 1.0 { format!("{:14.2}", 1.0 / (1.0 - quantile)) } else { format!("{:>14}", "inf") };
+            let value = at.value_iterated_to() as f64 / 1e6;
+            text +=
+                &format!("{value:12.3} {quantile:14.12} {:10} {inverse}\n", histogram.count_between(0, at.value_iterated_to()));
+        }
+        let milliseconds = |value: f64| value / 1e6;
+        let (mean, deviation) = (milliseconds(histogram.mean()), milliseconds(histogram.stdev()));
+        text += &format!("#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]\n");
+        let max = milliseconds(histogram.max() as f64);
+        text += &format!("#[Max     = {max:12.3}, Total count    = {:12}]\n", histogram.len());
+        text
+    }
+
     /// A Markdown table of one row, and the machine below it.
     pub fn table(&self) -> String {
         let mut cells: Vec<(&str, String)> = vec![
@@ -161,6 +280,7 @@ impl Report {
             let idle = self.idle_cpu.as_ref().map(|idle| idle.server_ns_per_connection_and_second);
             cells.push(("idle CPU ns/conn/s", number(idle, 0)));
             cells.push(("pings", self.pings.to_string()));
+            cells.push(("CPU µs/ping", number(self.idle_cpu.as_ref().and_then(|idle| idle.server_us_per_ping), 2)));
         } else {
             let latency = self.latency_ms.as_ref();
             let milliseconds = |value: Option<f64>| number(value, 2);
@@ -178,6 +298,10 @@ impl Report {
             cells.push(("user / kernel", format!("{} / {}", number(split.0, 2), number(split.1, 2))));
             cells.push(("client CPU", number(self.client_cpu.map(|cpu| cpu.microseconds), 2)));
         }
+        if let Some(answer) = &self.answer_ms {
+            cells.push(("answer to publisher p50 / p99 / max ms", answer.to_string()));
+        }
+        self.scenario_cells(&mut cells);
         if let Some(limit) = &self.limit {
             cells.push(("ratio to limit", format!("{:.3}", limit.median)));
         }
@@ -207,13 +331,74 @@ impl Report {
         text
     }
 
+    fn scenario_cells(&self, cells: &mut Vec<(&str, String)>) {
+        let megabytes = |bytes: Option<u64>| number(bytes.map(|bytes| bytes as f64 / 1e6), 1);
+        if self.gaps > 0 {
+            cells.push(("gaps declared / messages", format!("{} / {}", self.gaps, self.declared_lost)));
+        }
+        if let Some(storm) = &self.storm {
+            cells.push(("cut", storm.cut.to_string()));
+            cells.push(("s until standing / live", format!("{:.2} / {:.2}", storm.standing_seconds, storm.live_seconds)));
+            cells.push(("reconnect/s", format!("{:.0}", storm.reconnects_per_second)));
+            cells.push(("retries", storm.retries.to_string()));
+            cells.push(("published meanwhile", storm.published_meanwhile.to_string()));
+        }
+        if let Some(slow) = &self.slow {
+            cells.push(("stalled", format!("{} for {:.0} s", slow.stalled, slow.stalled_seconds)));
+            cells.push(("MB", format!("{:.0}", slow.megabytes)));
+            let alone = slow.alone_ms.as_ref();
+            let quantiles = [alone.map(|at| at.p50), alone.map(|at| at.p99)].map(|value| number(value, 2));
+            cells.push(("alone p50 / p99 ms", quantiles.join(" / ")));
+            cells.push(("p99 ratio", number(slow.p99_ratio, 2)));
+            let quarters = [slow.resident_start, slow.resident_third_quarter, slow.resident_last_quarter, slow.resident_max];
+            cells.push(("RSS MB start / 3rd quarter / last quarter / max", quarters.map(megabytes).join(" / ")));
+            cells.push(("TCP buffers MB", megabytes(slow.tcp_bytes_max)));
+            let ends = [slow.closed_1008, slow.closed_told, slow.closed_tcp, slow.resumed].map(|count| count.to_string());
+            cells.push(("stalled: 1008 / other close / TCP end / all came", ends.join(" / ")));
+        }
+        if let Some(soak) = &self.soak {
+            cells.push(("cycles", format!("{} in {:.0} s", soak.cycles, soak.seconds)));
+            let used = [soak.reconnects, soak.short_connections, soak.topics_used].map(|count| count.to_string());
+            cells.push(("reconnects / short connections / topics", used.join(" / ")));
+            let resident = [soak.resident_start, soak.resident_end].map(megabytes).join(" / ");
+            cells.push(("RSS MB first / last cycle", resident));
+            cells.push(("RSS B/s", number(soak.resident_bytes_per_second, 0)));
+            let count = |value: Option<u64>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
+            cells.push(("fds first / last", [soak.descriptors_start, soak.descriptors_end].map(count).join(" / ")));
+            cells.push(("fds/s", number(soak.descriptors_per_second, 2)));
+        }
+        if let Some(probe) = &self.probe {
+            let text = |value: &Option<Quantiles>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
+            cells.push(("beside: ping p50 / p99 / max ms", text(&probe.ping)));
+            cells.push(("beside: connect + upgrade", text(&probe.connect_and_upgrade)));
+            cells.push(("beside: other topic", text(&probe.other_topic)));
+        }
+    }
+
     fn scenario(&self) -> String {
-        let topics = if self.options.topics > 1 { format!(" topics {}", self.options.topics) } else { String::new() };
-        match (self.options.scenario, self.options.rate) {
-            (Scenario::Idle, _) => format!("idle{topics} {:?}", self.options.hold),
-            (Scenario::Fanout, None) => format!("fanout{topics} window {}", self.options.window),
-            (Scenario::Fanout, Some(rate)) => format!("fanout{topics} rate {rate}"),
-            (Scenario::Limit, _) => "limit".to_owned(),
+        let options = &self.options;
+        let mut topics = if options.topics > 1 { format!(" topics {}", options.topics) } else { String::new() };
+        if options.topics_per_connection > 1 {
+            topics += &format!(", {} each", options.topics_per_connection);
+        }
+        let name = options.scenario.name();
+        let transport = match options.transport {
+            Transport::Websocket => "",
+            Transport::Eventsource => " eventsource",
+            Transport::Longpoll => " longpoll",
+        };
+        match options.scenario {
+            Scenario::Idle | Scenario::Soak => format!("{name}{transport}{topics} {:?}", options.hold),
+            Scenario::Fanout | Scenario::Burst | Scenario::Slow => match options.rate {
+                None => format!("{name}{transport}{topics} window {}", options.window()),
+                Some(rate) => format!("{name}{transport}{topics} rate {rate}"),
+            },
+            Scenario::Storm => format!("{name}{transport}{topics}"),
+            Scenario::Limit => match (options.part, options.stopped) {
+                (Some(LimitPart::Memory), _) => "limit memory".to_owned(),
+                (None, true) => "limit stopped".to_owned(),
+                (None, false) => "limit".to_owned(),
+            },
         }
     }
 }

@@ -163,6 +163,82 @@ fn a_silent_server_does_not_hold_the_client_beyond_its_time() {
 }
 
 #[test]
+fn a_burst_keeps_sixteen_in_flight_over_the_publish_websocket() {
+    let run = against(Fault::None, "burst --connections 20 --messages 64");
+    assert_eq!((run.code, &run.json["deliveries"]), (Some(0), &1280.into()), "{}", run.table);
+    assert!(run.table.contains("| burst window 16 | 20 |"), "{}", run.table);
+}
+
+#[test]
+fn each_connection_follows_all_its_topics_as_one_sequence() {
+    let line = "fanout --connections 20 --topics 5 --topics-per-connection 3 --messages 50 --window 8 --warmup 0";
+    let run = against(Fault::None, line);
+    assert_eq!((run.code, &run.json["deliveries"]), (Some(0), &600.into()), "{}", run.table);
+    assert_eq!(against(Fault::Loses, line).json["missing"], 1);
+}
+
+#[test]
+fn after_a_storm_everybody_resumes_and_a_server_that_forgets_is_found_out() {
+    let line = "storm --connections 100 --share 60 --rate 200";
+    let run = against(Fault::None, line);
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert_eq!((&run.json["storm"]["cut"], &run.json["missing"], &run.json["disorder"]), (&60.into(), &0.into(), &0.into()));
+    let storm = |name: &str| run.json["storm"][name].as_f64().expect(name);
+    assert!(0.0 < storm("standing_seconds") && storm("standing_seconds") <= storm("live_seconds"));
+    // Everything between the cut and the new subscription is lost: the server takes its time for it.
+    let forgetful = against(Fault::Forgets, line);
+    assert_eq!(forgetful.code, Some(1), "{}", forgetful.table);
+    assert!(forgetful.json["missing"].as_u64().expect("counted") > 0, "{}", forgetful.table);
+}
+
+#[test]
+fn a_declared_gap_is_counted_and_is_no_failure() {
+    let run = against(Fault::Declares, "storm --connections 50 --rate 500");
+    assert_eq!((run.code, &run.json["missing"], &run.json["gaps"]), (Some(0), &0.into(), &50.into()), "{}", run.table);
+    assert!(run.json["declared_lost"].as_u64().expect("counted") > 0, "{}", run.table);
+}
+
+#[test]
+fn those_who_stopped_reading_find_everything_that_still_comes() {
+    let run = against(Fault::None, "slow --connections 5 --stalled 7 --stalled-for 100ms --bytes 10000 --megabytes 1");
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    let slow = &run.json["slow"];
+    assert_eq!((&slow["stalled"], &slow["resumed"], &slow["closed_tcp"]), (&7.into(), &7.into(), &0.into()), "{}", run.table);
+    assert!(slow["alone_ms"]["p99"].as_f64().expect("measured") > 0.0);
+}
+
+#[test]
+fn a_soak_cycles_connections_and_topics_for_its_time() {
+    let line = format!("soak --connections 20 --hold 2s --rate 100 --share 100 --server-pid {}", std::process::id());
+    let run = against(Fault::None, &line);
+    assert_eq!((run.code, &run.json["missing"]), (Some(0), &0.into()), "{}", run.table);
+    let soak = |name: &str| run.json["soak"][name].as_u64().expect(name);
+    assert!(soak("cycles") >= 1 && soak("reconnects") == soak("cycles") * 20 && soak("topics_used") == soak("cycles") * 20);
+}
+
+#[test]
+fn the_histogram_is_written_in_its_text_form() {
+    let path = std::env::temp_dir().join(format!("loadtest-{}.hgrm", std::process::id()));
+    let run = against(Fault::None, &format!("fanout --connections 10 --messages 10 --histogram {}", path.display()));
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    // Only what this test wrote.
+    let _ = std::fs::remove_file(&path);
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    assert!(text.starts_with("       Value     Percentile TotalCount 1/(1-Percentile)\n"), "{text}");
+    assert!(text.contains("Total count    =          100]"), "{text}");
+}
+
+#[test]
+fn limit_measures_the_loop_alone_and_the_memory_alone() {
+    let stopped = loadtest("limit --stopped --connections 50 --messages 20");
+    assert_eq!((stopped.code, &stopped.json["deliveries"]), (Some(0), &1000.into()), "{}", stopped.table);
+    assert!(stopped.json["server_cpu"]["microseconds"].as_f64().expect("measured") > 0.0);
+    let memory = loadtest("limit memory --connections 50");
+    assert_eq!((memory.code, &memory.json["deliveries"]), (Some(0), &0.into()), "{}", memory.table);
+    assert!(memory.json["memory"]["slab_bytes_per_pair"].is_f64());
+}
+
+#[test]
 fn limit_measures_the_bare_send_loop() {
     let run = loadtest("limit --connections 200 --messages 20 --threads 2");
     assert_eq!(run.code, Some(0), "{}", run.table);

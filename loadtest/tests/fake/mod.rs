@@ -16,6 +16,10 @@ pub enum Fault {
     Doubles,
     /// The third and the fourth message reach everybody in the wrong order.
     Swaps,
+    /// Whoever comes back waits a little, and does not get what was missed.
+    Forgets,
+    /// Nobody who comes back gets what was missed, and is told so.
+    Declares,
     /// Each publish takes this long before anything is sent.
     Delays(Duration),
     /// Frames leave in slices of 7 bytes.
@@ -62,6 +66,8 @@ struct State {
     fault: Fault,
     published: u64,
     held: Option<(String, String)>,
+    /// Number, channel and frame of everything sent.
+    sent: Vec<(u64, String, String)>,
     subscribers: Vec<Subscriber>,
     /// Connections that are kept open and get nothing.
     silent: Vec<TcpStream>,
@@ -78,7 +84,8 @@ impl Fake {
     pub fn start(fault: Fault) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let address = listener.local_addr().expect("bound");
-        let state = State { fault, published: 0, held: None, subscribers: Vec::new(), silent: Vec::new(), pongs: 0 };
+        let state =
+            State { fault, published: 0, held: None, sent: Vec::new(), subscribers: Vec::new(), silent: Vec::new(), pongs: 0 };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -126,9 +133,12 @@ fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
     let path = first[0].split(' ').nth(1).unwrap_or_default().to_owned();
     let fault = lock(state).fault;
     if let Some(rest) = path.strip_prefix("/websocket/") {
-        let Some((channel, "auth_token=listener")) = rest.split_once('?') else {
+        let (channel, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut arguments = query.split('&');
+        if arguments.next() != Some("auth_token=listener") {
             return stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
-        };
+        }
+        let tag = arguments.find_map(|argument| argument.strip_prefix("tag=")?.parse::<u64>().ok());
         match fault {
             Fault::Refuses => return stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
             Fault::Silent => {
@@ -151,7 +161,24 @@ fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
             }
             _ => {}
         }
-        lock(state).subscribers.push(Subscriber { channel: channel.to_owned(), socket });
+        if fault == Fault::Forgets && tag.is_some() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut state = lock(state);
+        match (fault, tag) {
+            (Fault::Forgets, _) | (_, None) => {}
+            (Fault::Declares, Some(tag)) => {
+                let text = format!(r#"{{"id":-4,"channel":"","message":"Messages were lost","tag":"{tag}","time":"x"}}"#);
+                socket.send(Message::text(text)).map_err(io::Error::other)?;
+            }
+            (_, Some(tag)) => {
+                let missed = state.sent.iter().filter(|sent| sent.0 > tag && hears(channel, &sent.1));
+                missed
+                    .map(|sent| sent.2.clone())
+                    .try_for_each(|frame| socket.send(Message::text(frame)).map_err(io::Error::other))?;
+            }
+        }
+        state.subscribers.push(Subscriber { channel: channel.to_owned(), socket });
         return Ok(());
     }
     assert_eq!(field(&first, "Authorization"), Some("Bearer backend"));
@@ -203,6 +230,11 @@ fn publish_websocket(mut stream: TcpStream, request: &[String], state: &Mutex<St
     }
 }
 
+/// Whether a subscription of `channels`, joined by `/`, covers this one.
+fn hears(channels: &str, channel: &str) -> bool {
+    channels.split('/').any(|own| own == channel)
+}
+
 fn deliver(state: &Mutex<State>, channel: &str, text: &str) {
     let mut state = lock(state);
     if let Fault::Delays(time) = state.fault {
@@ -227,7 +259,11 @@ fn deliver(state: &Mutex<State>, channel: &str, text: &str) {
 }
 
 fn send(state: &mut State, channel: &str, text: &str) {
-    let frame = format!(r#"{{"id":{},"channel":"{channel}","message":{text},"tag":"1","time":"T= no marker"}}"#, state.published);
+    let frame = format!(
+        r#"{{"id":{},"channel":"{channel}","message":{text},"tag":"{}","time":"T= no marker"}}"#,
+        state.published, state.published
+    );
+    state.sent.push((state.published, channel.to_owned(), frame.clone()));
     let (fault, published) = (state.fault, state.published);
     for (at, subscriber) in state.subscribers.iter_mut().enumerate() {
         let skipped = match (fault, published) {
@@ -236,7 +272,7 @@ fn send(state: &mut State, channel: &str, text: &str) {
             (Fault::Doubles, 3_000) => at > 0,
             _ => false,
         };
-        if subscriber.channel == channel && !skipped {
+        if hears(&subscriber.channel, channel) && !skipped {
             // A subscriber of an ended run is gone.
             let _ = subscriber.socket.send(Message::text(frame.clone()));
         }

@@ -1,17 +1,25 @@
 //! The scenarios: which fleets, which rounds, which figures, which checks.
+mod slow;
+mod soak;
+mod storm;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::board::{Board, Clock};
-use crate::client::Collected;
-use crate::dialect::{Dialect, PushStream};
+use crate::client::{Collected, latency_histogram};
+use crate::dialect::{self, Dialect};
 use crate::fleet::{Fleet, Order};
+use crate::layout::Layout;
 use crate::limit::Senders;
-use crate::options::{Options, Scenario};
+use crate::marker::{self, Marker};
+use crate::options::{Options, PublishTo, Scenario};
+use crate::probe::Probe;
 use crate::proc::{self, Cpu, Environment};
+use crate::progress::Progress;
 use crate::publisher::{Publish, Publisher};
-use crate::report::{CpuPerDelivery, IdleCpu, Latency, LimitRatio, Memory, Report};
+use crate::report::{CpuPerDelivery, IdleCpu, Latency, LimitRatio, Memory, Quantiles, Report};
 use crate::round::{Pace, Round};
 
 /// A thread's CPU time is written down when it goes to sleep: figures are read this long after the last delivery.
@@ -22,13 +30,17 @@ pub fn run(options: Options, deadline: Instant) -> Report {
     let mut run = Run::new(options, deadline);
     let result = match run.report.options.scenario {
         Scenario::Idle => run.idle(),
-        Scenario::Fanout => run.fanout(),
+        Scenario::Fanout | Scenario::Burst => run.fanout(),
+        Scenario::Storm => run.storm(),
+        Scenario::Slow => run.slow(),
+        Scenario::Soak => run.soak(),
         Scenario::Limit => run.limit(),
     };
     if let Err(reason) = result {
         run.report.failures.push(reason);
     }
     run.check();
+    run.progress.end();
     run.report
 }
 
@@ -36,6 +48,7 @@ struct Run {
     clock: Clock,
     deadline: Instant,
     dialect: Arc<dyn Dialect>,
+    progress: Progress,
     report: Report,
 }
 
@@ -56,7 +69,7 @@ struct Measured {
 
 impl Run {
     fn new(options: Options, deadline: Instant) -> Run {
-        let dialect = Arc::new(PushStream { host: options.address.to_string(), token: options.token.clone() });
+        let dialect = dialect::of(&options);
         let report = Report {
             options,
             connected: 0,
@@ -69,16 +82,24 @@ impl Run {
             deliveries_per_second: 0.0,
             missing: 0,
             disorder: 0,
+            gaps: 0,
+            declared_lost: 0,
+            latencies: latency_histogram(),
             latency_ms: None,
+            answer_ms: None,
             server_cpu: None,
             client_cpu: None,
             idle_cpu: None,
             memory: Memory::default(),
             limit: None,
+            storm: None,
+            slow: None,
+            soak: None,
+            probe: None,
             environment: Environment::read(),
             failures: Vec::new(),
         };
-        Run { clock: Clock::start(), deadline, dialect, report }
+        Run { clock: Clock::start(), deadline, dialect, progress: Progress::start(), report }
     }
 
     fn idle(&mut self) -> Result<(), String> {
@@ -88,10 +109,10 @@ impl Run {
         let pids = self.report.options.server_pid.clone();
         let (started, cpu) = (Instant::now(), proc::cpu(&pids));
         self.pause(self.report.options.hold);
-        if let (Some(before), Some(after)) = (cpu, proc::cpu(&pids)) {
-            self.report.idle_cpu = Some(IdleCpu::new(after.since(before), self.report.connected, started.elapsed()));
-        }
+        let spent = difference(cpu, proc::cpu(&pids));
+        let time = started.elapsed();
         let seen = fleet.collect(0, self.deadline)?;
+        self.report.idle_cpu = spent.map(|spent| IdleCpu::new(spent, self.report.connected, seen.pings, time));
         self.count(&seen);
         self.close(fleet)
     }
@@ -108,15 +129,15 @@ impl Run {
     }
 
     fn fanout_rounds(&mut self, options: &Options, line: &mut Line) -> Result<(), String> {
-        let topics = (0..options.topics).map(|topic| self.dialect.topic(topic)).collect();
-        let address = options.publish_address.unwrap_or(options.address);
-        let mut publisher = Publisher::connect(options.publish_to, address, options.key.clone(), topics, self.deadline)?;
+        let mut publisher = self.publisher(0, options.topics, options.publish_to(), !options.unstored)?;
         let pace = match options.rate {
             Some(rate) => Pace::Open { rate },
-            None => Pace::Closed { window: u64::from(options.window) },
+            None => Pace::Closed { window: u64::from(options.window()) },
         };
         let mut yardstick = if options.limit_ratio { Some(self.pairs(options)?) } else { None };
         self.round(line, &mut publisher, pace, options.warmup)?;
+        publisher.answer_times();
+        let probe = if options.probe { Some(Probe::start(options, self.deadline)?) } else { None };
         let mut seen = Collected::new();
         let mut all = Vec::new();
         let (mut limits, mut servers) = (Vec::new(), Vec::new());
@@ -135,6 +156,10 @@ impl Run {
             all.push(measured);
         }
         publisher.finish(options.stall)?;
+        if let Some(probe) = probe {
+            self.report.probe = Some(probe.finish()?);
+        }
+        self.report.answer_ms = Quantiles::new(&publisher.answer_times());
         self.figures(&seen, &all);
         if let Some((senders, pairs)) = yardstick {
             pairs.fleet.close()?;
@@ -151,8 +176,14 @@ impl Run {
         self.connected(&line.fleet);
         self.pause(options.settle);
         self.report.memory.slab_bytes_per_pair = per_connection(slab, proc::slab_bytes(), options.connections);
-        let (measured, seen) = self.measured_limit(&mut line, &mut senders, &options)?;
-        self.figures(&seen, &[measured]);
+        if options.part.is_none() {
+            let (measured, seen) = if options.stopped {
+                self.stopped_limit(&mut line, &mut senders, &options)?
+            } else {
+                self.measured_limit(&mut line, &mut senders, &options)?
+            };
+            self.figures(&seen, &[measured]);
+        }
         self.report.closed = line.fleet.board.closed.load(Relaxed);
         line.fleet.close()
     }
@@ -161,15 +192,8 @@ impl Run {
     fn pairs(&mut self, options: &Options) -> Result<(Senders, Line), String> {
         let (mut senders, addresses) = Senders::listen(Arc::clone(&self.dialect), options.connections, self.deadline)?;
         let messages = options.warmup + limit_messages(options) * u64::from(options.rounds());
-        let order = Order {
-            dialect: Arc::clone(&self.dialect),
-            board: Arc::new(Board::new(self.clock, 1, options.connections, messages)),
-            addresses,
-            handshake: false,
-            threads: options.threads,
-            sources: options.sources,
-            connecting: options.connecting,
-        };
+        let layout = Layout { topics: 1, per_connection: 1 };
+        let order = Order { addresses, handshake: false, ..self.order(layout, options.connections, messages) };
         let fleet = Fleet::connect(order, self.deadline).map_err(|error| format!("limit: {error}"))?;
         if fleet.board.connected.load(Relaxed) < options.connections {
             return Err("limit: not all pairs came to stand".to_owned());
@@ -195,6 +219,43 @@ impl Run {
         Ok((measured, seen))
     }
 
+    /// The loop alone: nobody reads until it is over, and then everything must be there.
+    fn stopped_limit(
+        &mut self,
+        line: &mut Line,
+        senders: &mut Senders,
+        options: &Options,
+    ) -> Result<(Measured, Collected), String> {
+        line.fleet.pause()?;
+        let board = Arc::clone(&line.fleet.board);
+        let (before, started) = (senders.cpu(), Instant::now());
+        let numbers = line.next..line.next + options.messages;
+        let mut payload = Vec::new();
+        for number in numbers.clone() {
+            let intended = board.clock.nanoseconds();
+            marker::write(&mut payload, &Marker { intended, number }, options.bytes as usize);
+            board.intend(number, intended);
+            senders.publish(number, 0, &payload)?;
+        }
+        let time = started.elapsed();
+        std::thread::sleep(UNTIL_ASLEEP);
+        let cpu = difference(before, senders.cpu());
+        line.fleet.wake()?;
+        line.next = numbers.end;
+        let pace = Pace::Closed { window: 1 };
+        self.shape(pace, options).wait_for(&board, senders, numbers.end - 1)?;
+        let mut seen = line.fleet.collect(line.next, self.deadline)?;
+        self.count(&seen);
+        // The time until somebody read again is no latency.
+        seen.latency.reset();
+        let deliveries = board.spread(numbers).0;
+        Ok((Measured { deliveries, time, cpu, client_cpu: None, first: Vec::new(), last: Vec::new() }, seen))
+    }
+
+    fn shape(&self, pace: Pace, options: &Options) -> Round {
+        Round { pace, bytes: options.bytes as usize, stall: options.stall, deadline: self.deadline, enough: None }
+    }
+
     /// One round on a fleet, its losses counted; an early end is a failure of the run and gives the figures up to there.
     fn round(
         &mut self,
@@ -203,8 +264,7 @@ impl Run {
         pace: Pace,
         messages: u64,
     ) -> Result<(Measured, Collected), String> {
-        let options = &self.report.options;
-        let round = Round { pace, bytes: options.bytes as usize, stall: options.stall, deadline: self.deadline };
+        let round = self.shape(pace, &self.report.options);
         let board = Arc::clone(&line.fleet.board);
         let outcome = round.run(&board, publisher, line.next..line.next + messages);
         line.next = outcome.numbers.end;
@@ -224,6 +284,8 @@ impl Run {
     fn count(&mut self, seen: &Collected) {
         self.report.missing += seen.missing;
         self.report.disorder += seen.disorder;
+        self.report.gaps += seen.gaps;
+        self.report.declared_lost += seen.declared_lost;
         self.report.pings += seen.pings;
     }
 
@@ -239,6 +301,7 @@ impl Run {
         };
         let (first, last) = (sorted(|round| &round.first), sorted(|round| &round.last));
         report.messages = first.len() as u64;
+        report.latencies.add(&seen.latency).expect("all histograms have the same bounds");
         report.latency_ms = Latency::new(&seen.latency, &first, &last);
         let sum =
             |cpu: fn(&Measured) -> Option<Cpu>| rounds.iter().try_fold(Cpu::default(), |sum, round| Some(sum.plus(cpu(round)?)));
@@ -251,17 +314,35 @@ impl Run {
         proc::slab_bytes()
     }
 
-    fn subscribe(&mut self, messages: u64) -> Result<Fleet, String> {
+    fn publisher(&self, first_topic: u32, topics: u32, form: PublishTo, stored: bool) -> Result<Publisher, String> {
         let options = &self.report.options;
-        let order = Order {
+        let address = options.publish_address.unwrap_or(options.address);
+        let topics = (first_topic..first_topic + topics).map(|topic| self.dialect.topic(topic)).collect();
+        Publisher::connect(form, address, options.key.clone(), topics, stored, self.deadline)
+    }
+
+    /// A fleet of subscribers as the options describe it.
+    fn order(&self, layout: Layout, connections: u32, messages: u64) -> Order {
+        let options = &self.report.options;
+        Order {
             dialect: Arc::clone(&self.dialect),
-            board: Arc::new(Board::new(self.clock, options.topics, options.connections, messages)),
+            board: Arc::new(Board::new(self.clock, layout, connections, messages)),
             addresses: vec![options.address],
             handshake: true,
             threads: options.threads,
             sources: options.sources,
             connecting: options.connecting,
-        };
+            first_topic: 0,
+            first_number: 0,
+            receive_buffer: None,
+            may_close: false,
+        }
+    }
+
+    fn subscribe(&mut self, messages: u64) -> Result<Fleet, String> {
+        let options = &self.report.options;
+        let order = self.order(options.layout(), options.connections, messages);
+        self.progress.show(&order.board);
         let fleet = Fleet::connect(order, self.deadline).map_err(|error| error.to_string())?;
         self.connected(&fleet);
         if self.report.connected < self.report.options.connections {
