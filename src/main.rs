@@ -65,7 +65,7 @@ fn run(config: Config, file: Option<&File>, overrides: &Overrides) -> Result<(),
     tracing::info!(address = %running.address(), admin = %running.admin(), reactors, version = VERSION, "fanwire runs");
     if dev {
         // Nobody may be reading the output any more: that is no reason to end.
-        let _ = writeln!(std::io::stdout(), "{}", fanwire::dialects::admin::dev_page(VERSION, &running.address().to_string()));
+        let _ = writeln!(std::io::stdout(), "{}", running.page());
     }
     let handle = signals.handle();
     let failures = running.failures();

@@ -20,7 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ struct Shared {
     /// The configuration in force, and the encoders of all that ever were.
     state: Mutex<(Config, Encoders)>,
     readiness: Arc<Readiness>,
+    /// What `/` shows; known once the doors are open.
+    page: Arc<OnceLock<String>>,
 }
 
 struct ReactorHandle {
@@ -81,8 +83,9 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     let metrics = Arc::new(Metrics::new(reactor_count));
     let access: SharedAccess = Arc::new(ArcSwap::from_pointee(config.access()));
     let readiness = Arc::new(Readiness::default());
+    let page = Arc::new(OnceLock::new());
     let mut encoders = Encoders::default();
-    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &mut encoders));
+    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, &mut encoders));
     let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let (failure_sender, failures) = crossbeam_channel::unbounded();
@@ -137,6 +140,7 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
             clock,
             state: Mutex::new((config.clone(), encoders)),
             readiness,
+            page,
         },
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         admin: None,
@@ -168,6 +172,9 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
         let _ = begun.recv();
     }
     running.listen(&config)?;
+    let page = if config.dev { admin::dev_page(VERSION, &running.address().to_string()) } else { admin::serve_page(VERSION) };
+    // Nobody else sets it.
+    let _ = running.shared.page.set(page);
     running.shared.readiness.started();
     Ok(running)
 }
@@ -181,6 +188,11 @@ impl Running {
     /// Where administration is served: its own door, or the public one in `fanwire dev`.
     pub fn admin(&self) -> SocketAddr {
         self.admin.unwrap_or(self.address)
+    }
+
+    /// The text on `/`: in `fanwire dev` the lines to copy into a terminal.
+    pub fn page(&self) -> &str {
+        self.shared.page.get().map_or("", String::as_str)
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -233,7 +245,14 @@ impl Running {
         if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
             return Err(format!("{key} can't be changed while the server runs; the old configuration stays in force"));
         }
-        let registry = Arc::new(registry(&config, &self.shared.access, &self.shared.metrics, &self.shared.readiness, encoders));
+        let registry = Arc::new(registry(
+            &config,
+            &self.shared.access,
+            &self.shared.metrics,
+            &self.shared.readiness,
+            &self.shared.page,
+            encoders,
+        ));
         let limits = limits(&config, connections_max(&config));
         self.shared.access.store(Arc::new(config.access()));
         let _ = self.shared.hub.send(ToHub::Settings(Box::new(settings(&config))));
@@ -408,6 +427,7 @@ fn registry(
     access: &SharedAccess,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
+    page: &Arc<OnceLock<String>>,
     encoders: &mut Encoders,
 ) -> Registry {
     let head_bytes = config.limits.head_bytes as usize;
@@ -418,13 +438,7 @@ fn registry(
     if config.publish.enabled {
         list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes)));
     }
-    let page = if config.dev {
-        let address = config.server.listen.first().map_or_else(String::new, SocketAddr::to_string);
-        admin::dev_page(VERSION, &address)
-    } else {
-        admin::serve_page(VERSION)
-    };
-    list.push(Arc::new(Admin::new(metrics.clone(), readiness.clone(), page, head_bytes)));
+    list.push(Arc::new(Admin::new(metrics.clone(), readiness.clone(), page.clone(), head_bytes)));
     Registry::new(list, encoders.clone(), access.clone())
 }
 

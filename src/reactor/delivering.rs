@@ -202,6 +202,9 @@ impl<T: Transport> Reactor<T> {
     /// Whether the window of a live connection takes so many bytes more; what its socket is willing to take goes first.
     fn makes_room(&mut self, index: u32, bytes: usize) -> bool {
         let slot = &self.connections[index];
+        if slot.outbox.is_empty() {
+            return true;
+        }
         let window = slot.session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
         if slot.outbox.fits(bytes, window) {
             return true;

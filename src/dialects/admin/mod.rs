@@ -11,13 +11,13 @@ use crate::http::response::Response;
 use crate::metrics::Metrics;
 use crate::session::{Actions, Dialect, Door, HeadLimits, Opening, Request};
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The dialect `admin`.
 pub struct Admin {
     registry: Registry,
     readiness: Arc<Readiness>,
-    page: String,
+    page: Arc<OnceLock<String>>,
     head_bytes: usize,
 }
 
@@ -26,8 +26,8 @@ const BODY_BYTES_MAX: u64 = 64 * 1024;
 const PATHS: [&str; 4] = ["/", "/health", "/ready", "/metrics"];
 
 impl Admin {
-    /// `page` is shown on `/`; `head_bytes` bounds the fields of a request.
-    pub fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>, page: String, head_bytes: usize) -> Admin {
+    /// `page` is shown on `/` once it is known; `head_bytes` bounds the fields of a request.
+    pub fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>, page: Arc<OnceLock<String>>, head_bytes: usize) -> Admin {
         let mut registry = Registry::with_prefix("fanwire");
         registry.register_collector(Box::new(collector::Reading(metrics)));
         Admin { registry, readiness, page, head_bytes }
@@ -67,7 +67,7 @@ impl Dialect for Admin {
             "/health" => json(200, format!(r#"{{"status":"ok","reactor":{}}}"#, request.reactor)),
             "/ready" => self.ready(),
             "/metrics" => self.metrics(),
-            _ => Response::new(200).content_type("text/plain; charset=utf-8").body(self.page.as_bytes()),
+            _ => Response::new(200).content_type("text/plain; charset=utf-8").body(self.page.get().map_or("", String::as_str)),
         }))
     }
 
@@ -95,7 +95,7 @@ mod tests {
     use std::borrow::Cow;
 
     fn admin() -> Admin {
-        Admin::new(Arc::new(Metrics::new(2)), Arc::default(), "try this\n".to_owned(), 16_384)
+        Admin::new(Arc::new(Metrics::new(2)), Arc::default(), Arc::new(OnceLock::from("try this\n".to_owned())), 16_384)
     }
 
     fn ask(admin: &Admin, door: Door, method: &str, target: &str) -> Option<Response> {
@@ -181,7 +181,7 @@ mod tests {
         metrics.reactors[1].publish_to_write(60);
         metrics.reactors[1].publish_to_write(20_000_000);
         metrics.hub.messages_in.store(11, std::sync::atomic::Ordering::Relaxed);
-        let admin = Admin::new(metrics, Arc::default(), String::new(), 16_384);
+        let admin = Admin::new(metrics, Arc::default(), Arc::default(), 16_384);
         let response = ask(&admin, Door::Admin, "GET", "/metrics").unwrap();
         let text = body(&response);
         for line in [
