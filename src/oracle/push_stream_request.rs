@@ -172,12 +172,22 @@ fn plain_tag(value: &[u8]) -> Option<u64> {
     text.chars().all(|letter| letter.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// httpdate's reading, if the date exists and is not before 1970.
+/// httpdate's reading of what is printed exactly like one of the three forms, whatever the weekday; not before 1970.
 fn plain_time(value: &[u8]) -> Option<u64> {
     let text = String::from_utf8(value.to_vec()).ok()?.replace('+', " ");
-    let seconds = httpdate::parse_http_date(text.trim()).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    // httpdate takes the 31st of every month, and goes on in the next one.
-    same_numbers(value, seconds).then_some(seconds)
+    let text = text.trim();
+    let seconds = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    // httpdate looks at most separators not at all, and takes the 31st of every month.
+    let printed = date(seconds);
+    let words: Vec<&str> = printed.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    let [_, day, month, year, clock, _] = words[..] else { unreachable!("IMF-fixdate has six words") };
+    let (weekday, rest) = text.split_once(' ')?;
+    let short_day = day.trim_start_matches('0');
+    let forms = match weekday.strip_suffix(',') {
+        Some(_) => vec![format!("{day} {month} {year} {clock} GMT"), format!("{day}-{month}-{} {clock} GMT", &year[2..])],
+        None => vec![format!("{month} {short_day:>2} {clock} {year}"), format!("{month} {day} {clock} {year}")],
+    };
+    forms.iter().any(|form| form == rest).then_some(seconds)
 }
 
 /// Whether a date holds exactly the numbers that it is printed with, a year perhaps without its century.
