@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Line, Run, UNTIL_ASLEEP, difference};
 use crate::fleet::Fleet;
+use crate::options::Options;
 use crate::proc;
 use crate::report::{CpuPerDelivery, Latency, Quantiles, Storm};
 use crate::round::{Pace, Round};
@@ -35,7 +36,7 @@ impl Run {
         let board = Arc::clone(&line.fleet.board);
         let (outcome, watched) = std::thread::scope(|scope| {
             let watcher = scope.spawn(|| {
-                let watched = watch(&line.fleet, options.share.unwrap_or(100), options.settle, warmup, self.deadline);
+                let watched = watch(&line.fleet, &options, warmup, self.deadline);
                 enough.store(true, Relaxed);
                 watched
             });
@@ -71,7 +72,8 @@ impl Run {
 }
 
 /// Cuts, and looks until everybody is live again. `from` is the first message of the time.
-fn watch(fleet: &Fleet, percent: u32, settle: Duration, from: u64, deadline: Instant) -> Result<Storm, String> {
+fn watch(fleet: &Fleet, options: &Options, from: u64, deadline: Instant) -> Result<Storm, String> {
+    let (settle, stall) = (options.settle, options.stall);
     let board = &fleet.board;
     let in_time = || {
         std::thread::sleep(LOOK);
@@ -83,15 +85,22 @@ fn watch(fleet: &Fleet, percent: u32, settle: Duration, from: u64, deadline: Ins
     };
     std::thread::sleep(settle);
     let (published, started) = (board.published.load(Relaxed), Instant::now());
-    let cut = fleet.cut(percent, 0)?;
+    let cut = fleet.cut(options.share.unwrap_or(100), 0)?;
     while !board.all_decided() {
         in_time()?;
     }
     let standing = started.elapsed();
     let until = board.published.load(Relaxed);
     for number in from..until {
+        let (mut having, mut since) = (board.having(number), Instant::now());
         while !board.is_complete(number) {
             in_time()?;
+            if board.having(number) != having {
+                (having, since) = (board.having(number), Instant::now());
+            }
+            if since.elapsed() >= stall {
+                return Err(format!("message {number} has reached only {having} of its subscribers after the storm"));
+            }
         }
     }
     let live = started.elapsed();
