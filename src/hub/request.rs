@@ -33,7 +33,7 @@ pub struct Origin {
 }
 
 /// A topic of a [`ToHub::Read`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadTopic {
     pub topic: TopicId,
     /// Stored messages after this one, if that is later than the position of the read.

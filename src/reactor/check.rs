@@ -52,5 +52,6 @@ impl<T: Transport> Reactor<T> {
             && self.unanswered.is_empty()
             && self.unfinished_bytes == 0
             && self.unopened_count == 0
+            && self.reads.is_empty()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::connection::{Lag, Start, Subscription, bits};
 use super::outbox::Run;
+use super::reads::Read;
 use super::subscribers::Listener;
 use super::transport::Transport;
 use super::{INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
@@ -32,6 +33,16 @@ enum Offered {
     FellBehind,
     /// Behind already, or dead.
     NotLive,
+}
+
+/// Topics, by their index here, and the encodings in which a connection gets them; sorted.
+type Encodings = SmallVec<[(u32, EncodingId); 4]>;
+
+/// A page as one run, for connections with the same subscriptions.
+struct Rendered {
+    encodings: Encodings,
+    run: Arc<Run>,
+    deliveries: u64,
 }
 
 /// A listener that gets each message through its session.
@@ -74,7 +85,7 @@ impl<T: Transport> Reactor<T> {
                     self.call(index, |session, actions| session.refused(refusal, actions));
                 }
             }
-            ToReactor::Backlog { connection, ticket, backlog } => self.backlog(connection, ticket, *backlog),
+            ToReactor::Backlog { ticket, backlog, .. } => self.backlog(ticket, &backlog),
             ToReactor::Answer { connection, ticket, answer } => {
                 // Publications are answered in their order.
                 if let Some(&(oldest, bytes)) = self.unanswered.front()
@@ -380,13 +391,10 @@ impl<T: Transport> Reactor<T> {
             })
             .collect();
         subscriptions.sort_unstable();
-        let ticket = self.ticket();
-        let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
         let Some(lag) = self.connections[index].lag() else { return };
         if lag.reading.is_some() {
             return;
         }
-        lag.reading = Some(ticket);
         lag.left = false;
         let after = lag.after;
         let mut topics: Vec<ReadTopic> = Vec::with_capacity(subscriptions.len());
@@ -403,18 +411,41 @@ impl<T: Transport> Reactor<T> {
                 Some(_) | None => topics.push(ReadTopic { topic, from, joined }),
             }
         }
-        self.outgoing.push(ToHub::Read { origin, after, topics });
+        let read = Read { after, topics };
+        let connection = self.connections.token(index);
+        let ticket = match self.reads.join(&read, connection) {
+            Some(ticket) => ticket,
+            None => {
+                let ticket = self.ticket();
+                let origin = Origin { reactor: self.index, connection, ticket };
+                self.outgoing.push(ToHub::Read { origin, after, topics: read.topics.clone() });
+                self.reads.begun(ticket, read, connection);
+                ticket
+            }
+        };
+        if let Some(lag) = self.connections[index].lag() {
+            lag.reading = Some(ticket);
+        }
     }
 
-    fn backlog(&mut self, connection: Token, ticket: u64, backlog: Backlog) {
+    fn backlog(&mut self, ticket: u64, backlog: &Backlog) {
         if backlog.complete {
             self.seen = self.seen.max(backlog.end);
         }
-        let Some(index) = self.connections.find(connection) else { return };
-        let Some(lag) = self.connections[index].lag() else { return };
-        if lag.reading != Some(ticket) {
-            return;
+        let Some((read, waiting)) = self.reads.answered(ticket) else { return };
+        let mut rendered = None;
+        for connection in waiting {
+            // Whoever has ended, or has changed what it listens to, waits for it no longer.
+            let Some(index) = self.connections.find(connection) else { continue };
+            if self.connections[index].lag().is_some_and(|lag| lag.reading == Some(ticket)) {
+                self.take_page(index, &read, backlog, &mut rendered);
+            }
         }
+    }
+
+    /// Gives a connection its page. `rendered` is what an earlier one with the same subscriptions was sent.
+    fn take_page(&mut self, index: u32, read: &Read, backlog: &Backlog, rendered: &mut Option<Rendered>) {
+        let Some(lag) = self.connections[index].lag() else { return };
         lag.reading = None;
         if backlog.lost && lag.left {
             return self.read_backlog(index);
@@ -424,6 +455,7 @@ impl<T: Transport> Reactor<T> {
         }
         lag.after = backlog.end;
         let starts = lag.starts.clone();
+        let tells_removals = !lag.removed.is_empty();
         let mut page: Vec<Arc<Message>> = Vec::new();
         let mut bytes = Vec::new();
         let mut shared = 0;
@@ -437,7 +469,24 @@ impl<T: Transport> Reactor<T> {
             })
             .collect();
         let singly = listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
-        for (topic, message) in &backlog.messages {
+        // With one subscription per topic the page depends on the read and the encodings alone.
+        let encodings: Option<Encodings> = (!tells_removals && listeners.len() == read.topics.len())
+            .then(|| {
+                let shared = listeners.iter().map(|(topic, listener)| match listener.delivery() {
+                    Delivery::Shared(encoding) => Some((*topic, encoding)),
+                    Delivery::PerSubscriber => None,
+                });
+                shared.collect::<Option<Encodings>>()
+            })
+            .flatten()
+            .map(|mut encodings| {
+                encodings.sort_unstable();
+                encodings
+            });
+        let known = rendered.as_ref().filter(|known| encodings.as_ref() == Some(&known.encodings));
+        let run = known.map(|known| (known.run.clone(), known.deliveries));
+        let messages = if run.is_some() { &[][..] } else { &backlog.messages[..] };
+        for (topic, message) in messages {
             while let Some((id, delivery, removal)) = self.next_removal(index, message.stamp.seq) {
                 self.send_page(index, &mut bytes, &mut page);
                 self.tell_removed(index, id, delivery, &removal);
@@ -476,13 +525,19 @@ impl<T: Transport> Reactor<T> {
                 }
             }
         }
-        self.count(Counter::Deliveries, shared);
         while let Some((id, delivery, removal)) = self.next_removal(index, backlog.end) {
             self.send_page(index, &mut bytes, &mut page);
             self.tell_removed(index, id, delivery, &removal);
         }
-        if !bytes.is_empty() {
-            self.push(index, Run::new(bytes), true);
+        let (run, shared) = run.unwrap_or_else(|| (Run::new(bytes), shared));
+        self.count(Counter::Deliveries, shared);
+        if let Some(encodings) = encodings
+            && rendered.is_none()
+        {
+            *rendered = Some(Rendered { encodings, run: run.clone(), deliveries: shared });
+        }
+        if !run.bytes.is_empty() {
+            self.push(index, run, true);
         }
         let slot = &mut self.connections[index];
         if backlog.complete

@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod listener;
 pub mod outbox;
 mod reading;
+mod reads;
 mod subscribers;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use connection::{Extra, Http, Phase, Slot, bits};
 use connections::Connections;
 use delivering::PendingRun;
 use outbox::{Flushed, Outbox, Run};
+use reads::Reads;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -126,6 +128,7 @@ pub struct Reactor<T> {
     /// The wall-clock second at which a token expires.
     next_expiry: Option<u64>,
     draining: bool,
+    reads: Reads,
     /// What goes to the hub after this turn.
     outgoing: Vec<ToHub>,
     /// When the messages were ordered that were put into outboxes, and how many bulk connections will have been flushed
@@ -167,6 +170,7 @@ impl<T: Transport> Reactor<T> {
             dead: Vec::new(),
             reviewing: None,
             draining: false,
+            reads: Reads::default(),
             outgoing: Vec::new(),
             unsettled: VecDeque::new(),
             bulk_flushed: 0,
