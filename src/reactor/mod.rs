@@ -600,7 +600,9 @@ impl<T: Transport> Reactor<T> {
         let stalled_since = slot.outbox.stalled_since();
         let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) else { return };
         if !lingers && cut.is_patient {
-            // What is queued is sent, however long that takes: a slow reader is none that stands still.
+            // What is queued is sent, however long that takes: a slow reader is none that stands still. Those who do
+            // stand still must not hold up a stop.
+            let no_progress = if self.draining { cut.close_time.as_micros() as u64 } else { no_progress };
             cut.micros = cut.micros.max(stalled_since.unwrap_or(now) + no_progress);
         }
         if now >= cut.micros {
@@ -649,6 +651,10 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         if let Some(http) = slot.http() {
             http.keep_alive = false;
+        }
+        if let Some(cut) = slot.extra.as_mut().and_then(|extra| extra.cut_at.as_mut()) {
+            cut.micros = cut.micros.min(self.now.after(cut.close_time));
+            return self.schedule(index);
         }
         if slot.session.is_some() {
             self.call(index, |session, actions| session.draining(actions));

@@ -751,3 +751,29 @@ fn a_connection_whose_last_topic_is_deleted_counts_no_longer_even_if_it_had_fall
     house.settle();
     assert_eq!(house.subscribed_connections(), 0);
 }
+
+#[test]
+fn who_takes_nothing_does_not_hold_up_the_stop_and_who_is_slow_gets_everything() {
+    let mut house = House::new(limits());
+    let (listening, leaving, slow) = (house.connect(), house.connect(), house.connect());
+    house.send(&listening, UPGRADE);
+    listening.takes(0);
+    house.publish("m");
+    house.settle();
+    for client in [&leaving, &slow] {
+        client.takes(10_000);
+        house.send(client, "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    }
+    // Past the first look at it, so that the next one lies after the patience of ordinary times.
+    house.pass(Duration::from_millis(2_100));
+    house.reactor.control(Control::Drain, house.now);
+    for _ in 0..3 {
+        slow.takes(10_000);
+        house.writable(&slow);
+        house.pass(Duration::from_millis(900));
+    }
+    assert!(listening.is_closed() && leaving.is_closed());
+    slow.takes_everything();
+    house.writable(&slow);
+    assert!(slow.got().len() > BIG && slow.is_shut());
+}
