@@ -22,6 +22,12 @@ impl Hub {
             counted.log_bytes += topic.log.bytes();
             counted.idle += u64::from(topic.is_idle());
             counted.subscriptions += u64::from(topic.subscribers);
+            assert!(topic.tail.is_none() || topic.subscribers > 0);
+            if let Some(tail) = &topic.tail {
+                assert!(tail.log.newest().is_none_or(|newest| newest.stamp <= topic.floor));
+                counted.unstored += tail.log.len() as u64;
+                counted.unstored_bytes += tail.log.bytes();
+            }
             if let Some(ring) = &topic.ring {
                 counted.unstored += ring.log.len() as u64;
                 counted.unstored_bytes += ring.log.bytes();

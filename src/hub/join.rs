@@ -71,7 +71,12 @@ impl Hub {
             self.rest(id, false);
             let topic = self.topics.get(id).expect("it has a subscriber");
             gap |= wanted.start == StartAt::Cursor && resolved.start.is_some_and(|start| self.has_gap(start, topic));
-            topics.push(JoinedTopic { id: wanted.id, topic: id, from: self.from(wanted.start, resolved.start, topic) });
+            let from = self.from(wanted.start, resolved.start, topic);
+            let replays = from < head.seq;
+            topics.push(JoinedTopic { id: wanted.id, topic: id, from });
+            if replays {
+                self.wait_for_readers(id);
+            }
         }
         Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign }, created))
     }
@@ -84,11 +89,11 @@ impl Hub {
                 continue;
             }
             self.totals.subscriptions -= 1;
-            if topic.subscribers == 0
-                && let Some(ring) = topic.ring.take()
-            {
-                self.totals.unstored -= ring.log.len() as u64;
-                self.totals.unstored_bytes -= ring.log.bytes();
+            if topic.subscribers == 0 {
+                let (messages, bytes) = topic.for_laggards();
+                self.totals.unstored -= messages;
+                self.totals.unstored_bytes -= bytes;
+                (topic.ring, topic.tail) = (None, None);
             }
             self.rest(id, false);
             left.push(id);

@@ -3,6 +3,7 @@
 use crate::exchange::TopicId;
 use crate::hub::ages::Ages;
 use crate::hub::events::Happening;
+use crate::hub::log::kept_bytes;
 use crate::hub::topic::NOT_IDLE;
 use crate::hub::{Aging, Hub, Settings, Waiting, Window};
 use crate::message::{Seq, TopicName};
@@ -47,12 +48,33 @@ impl Hub {
         while let Some(message) = topic.log.evict(&self.settings.window, self.now.micros) {
             topic.evicted(&message);
             evicted += 1;
+            if let Some(tail) = &mut topic.tail {
+                self.totals.unstored += 1;
+                self.totals.unstored_bytes += kept_bytes(&message.payload, message.event.as_deref());
+                tail.log.push(message);
+            }
         }
         self.totals.evicted += evicted;
         self.totals.logged -= evicted;
         self.totals.log_bytes -= bytes - topic.log.bytes();
         if !topic.name.is_reserved() {
             self.totals.stored -= evicted;
+        }
+        if let Some(tail) = &mut topic.tail {
+            let bytes = tail.log.bytes();
+            // Expired messages are never shown, and nobody waits for ever.
+            while let Some(message) = tail.log.evict(&self.settings.window, self.now.micros) {
+                tail.reaches = message.stamp.seq;
+                self.totals.unstored -= 1;
+            }
+            if tail.until <= self.now.micros {
+                self.totals.unstored -= tail.log.len() as u64;
+                tail.log.clear();
+            }
+            self.totals.unstored_bytes -= bytes - tail.log.bytes();
+            if tail.until <= self.now.micros {
+                topic.tail = None;
+            }
         }
         if let Some(ring) = &mut topic.ring {
             let window = Window { age: self.settings.unstored_age, ..self.settings.window };
@@ -65,6 +87,14 @@ impl Hub {
         }
         if evicted > 0 {
             self.rest(id, false);
+        }
+    }
+
+    /// Keeps what is evicted from now on for somebody who reads what is stored.
+    pub(super) fn wait_for_readers(&mut self, id: TopicId) {
+        let until = self.now.micros.saturating_add(micros_of(self.settings.unstored_age));
+        if self.topics.get_mut(id).is_some_and(|topic| topic.wait_for_readers(until)) {
+            self.unstored.push(Aging { topic: id, seq: Seq(0), since: self.now.micros });
         }
     }
 
@@ -98,8 +128,10 @@ impl Hub {
             oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq)
         });
         self.unstored.compact(self.totals.unstored as usize, |aging| {
-            let ring = topics.get(aging.topic).and_then(|topic| topic.ring.as_ref());
-            ring.and_then(|ring| ring.log.oldest()).is_some_and(|oldest| oldest.stamp.seq <= aging.seq)
+            topics.get(aging.topic).is_some_and(|topic| {
+                let oldest = topic.ring.as_ref().and_then(|ring| ring.log.oldest());
+                oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq) || (topic.tail.is_some() && aging.seq == Seq(0))
+            })
         });
     }
 
@@ -113,6 +145,10 @@ impl Hub {
         for _ in 0..budget {
             let Some(aging) = self.unstored.take_due(micros_of(self.settings.unstored_age), micros) else { break };
             self.trim(aging.topic);
+            if aging.seq == Seq(0) && self.topics.get(aging.topic).is_some_and(|topic| topic.tail.is_some()) {
+                // Readers were heard of since.
+                self.unstored.push(Aging { topic: aging.topic, seq: Seq(0), since: micros });
+            }
         }
         for _ in 0..budget {
             let Some(aging) = self.idle.take_due(micros_of(self.settings.topic_idle), micros) else { break };

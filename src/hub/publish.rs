@@ -204,16 +204,15 @@ impl Hub {
     /// Takes a topic out of everything. What it had stored counts as evicted.
     pub(super) fn end(&mut self, id: TopicId) -> Option<Box<Topic>> {
         let topic = self.topics.remove(id)?;
+        let (messages, bytes) = topic.for_laggards();
+        self.totals.unstored -= messages;
+        self.totals.unstored_bytes -= bytes;
         self.removed = self.removed.max(topic.last_stored().unwrap_or_default());
         self.totals.evicted += topic.log.len() as u64;
         self.totals.logged -= topic.log.len() as u64;
         self.totals.log_bytes -= topic.log.bytes();
         self.totals.subscriptions -= u64::from(topic.subscribers);
         self.totals.idle -= u64::from(topic.is_idle());
-        if let Some(ring) = &topic.ring {
-            self.totals.unstored -= ring.log.len() as u64;
-            self.totals.unstored_bytes -= ring.log.bytes();
-        }
         if !topic.name.is_reserved() {
             self.totals.topics -= 1;
             self.totals.wildcard_topics -= u64::from(self.is_wildcard(&topic.name));

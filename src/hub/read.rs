@@ -29,6 +29,10 @@ impl Hub {
             let Some(read) = self.reads.pop_front() else { break };
             self.advance();
             for topic in &read.topics {
+                let after = topic.from.max(read.after);
+                if self.topics.get(topic.topic).is_some_and(|found| found.tail.is_some() && found.floor.seq > after) {
+                    self.wait_for_readers(topic.topic);
+                }
                 self.trim(topic.topic);
             }
             let backlog = Box::new(self.page(&read));
@@ -48,7 +52,10 @@ impl Hub {
                 lost |= former.stored > stored_after || former.unstored > unstored_after;
                 continue;
             };
-            lost |= found.evicted && found.floor.seq > stored_after;
+            lost |= !found.reaches_back_to(stored_after);
+            if let Some(tail) = &found.tail {
+                sources.push(Source { read: topic, log: &tail.log, next: tail.log.after(stored_after) });
+            }
             sources.push(Source { read: topic, log: &found.log, next: found.log.after(stored_after) });
             if let Some(ring) = &found.ring {
                 lost |= ring.evicted > unstored_after;
@@ -171,6 +178,27 @@ mod tests {
         let stamps: Vec<Stamp> = (0..3).map(|n| bench.publish("a", &n.to_string())).collect();
         assert!(bench.read(&joined, joined.head.seq).lost);
         assert!(!bench.read(&joined, stamps[0].seq).lost);
+    }
+
+    #[test]
+    fn a_window_that_moves_on_takes_nothing_from_who_joined_before() {
+        let mut settings = settings();
+        settings.window.count = 3;
+        let mut bench = Bench::new(settings);
+        (1..=3).for_each(|n| drop(bench.publish("a", &n.to_string())));
+        let epoch = || Cursor { stamp: Some((0, None)), event: None };
+        let early = bench.join(0, vec![topic("a", StartAt::Cursor)], epoch()).unwrap();
+        (4..=5).for_each(|n| drop(bench.publish("a", &n.to_string())));
+        let page = bench.read(&early, early.topics[0].from);
+        assert_eq!((texts(&page), page.lost), (["a:1", "a:2", "a:3", "a:4", "a:5"].map(str::to_owned).to_vec(), false));
+        let late = bench.join(0, vec![topic("a", StartAt::Cursor)], epoch()).unwrap();
+        assert_eq!(texts(&bench.read(&late, late.topics[0].from)), ["a:3", "a:4", "a:5"]);
+        // Nobody is waited for longer than unstored messages are.
+        bench.pass(bench.hub.settings.unstored_age + Duration::from_secs(1));
+        bench.tick();
+        assert_eq!(bench.hub.totals.unstored, 0);
+        assert!(bench.read(&early, early.topics[0].from).lost);
+        assert!(!bench.read(&late, late.topics[0].from).lost);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Topic {
     pub log: Log,
     /// Unstored messages for readers that lag; only while there are subscribers.
     pub ring: Option<Box<Ring>>,
+    /// Evicted messages for readers that had joined before; only while there are subscribers.
+    pub tail: Option<Box<Tail>>,
     /// Subscriptions per reactor; none with 0.
     interest: SmallVec<[(u16, u32); 1]>,
     pub subscribers: u32,
@@ -35,6 +37,17 @@ pub struct Topic {
 pub struct Ring {
     pub log: Log,
     pub evicted: Seq,
+}
+
+/// Messages that the window has no place for any more, but that somebody who joined when it had is still to read: a window
+/// that moves on would else turn away whoever comes from far back.
+#[derive(Debug)]
+pub struct Tail {
+    pub log: Log,
+    /// It has, together with the topic's log, every stored message after this one.
+    pub reaches: Seq,
+    /// Monotonic microseconds until which readers are waited for.
+    pub until: u64,
 }
 
 impl Ring {
@@ -55,6 +68,7 @@ impl Topic {
             evicted: false,
             log: Log::default(),
             ring: None,
+            tail: None,
             interest: SmallVec::new(),
             subscribers: 0,
             idle_since: NOT_IDLE,
@@ -93,6 +107,26 @@ impl Topic {
         debug_assert!(message.stamp > self.floor);
         self.floor = message.stamp;
         self.evicted = true;
+    }
+
+    /// Somebody begins or goes on to read what is stored: what is evicted from now on waits for him.
+    /// Returns whether nobody was waited for.
+    pub fn wait_for_readers(&mut self, until: u64) -> bool {
+        let reaches = self.floor.seq;
+        let begins = self.tail.is_none();
+        self.tail.get_or_insert_with(|| Box::new(Tail { log: Log::default(), reaches, until })).until = until;
+        begins
+    }
+
+    /// Whether a reader who has everything up to here can still be given every stored message after it.
+    pub fn reaches_back_to(&self, seq: Seq) -> bool {
+        !self.evicted || self.floor.seq <= seq || self.tail.as_ref().is_some_and(|tail| tail.reaches <= seq)
+    }
+
+    /// Messages and bytes that are kept for readers that lag only.
+    pub fn for_laggards(&self) -> (u64, u64) {
+        let logs = [self.ring.as_ref().map(|ring| &ring.log), self.tail.as_ref().map(|tail| &tail.log)];
+        logs.into_iter().flatten().fold((0, 0), |(count, bytes), log| (count + log.len() as u64, bytes + log.bytes()))
     }
 
     /// The newest stored message it ever had, kept or not.

@@ -174,6 +174,9 @@ fn plain_tag(value: &[u8]) -> Option<u64> {
 
 /// httpdate's reading of what is printed exactly like one of the three forms, whatever the weekday; not before 1970.
 fn plain_time(value: &[u8]) -> Option<u64> {
+    if value.len() > 64 {
+        return None;
+    }
     let text = String::from_utf8(value.to_vec()).ok()?.replace('+', " ");
     let text = text.trim();
     let seconds = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
