@@ -185,10 +185,14 @@ mod tests {
         let mut settings = settings();
         settings.window.count = 3;
         let mut bench = Bench::new(settings);
-        (1..=3).for_each(|n| drop(bench.publish("a", &n.to_string())));
+        for n in 1..=3 {
+            bench.publish("a", &n.to_string());
+        }
         let epoch = || Cursor { stamp: Some((0, None)), event: None };
         let early = bench.join(0, vec![topic("a", StartAt::Cursor)], epoch()).unwrap();
-        (4..=5).for_each(|n| drop(bench.publish("a", &n.to_string())));
+        for n in 4..=5 {
+            bench.publish("a", &n.to_string());
+        }
         let page = bench.read(&early, early.topics[0].from);
         assert_eq!((texts(&page), page.lost), (["a:1", "a:2", "a:3", "a:4", "a:5"].map(str::to_owned).to_vec(), false));
         let late = bench.join(0, vec![topic("a", StartAt::Cursor)], epoch()).unwrap();
