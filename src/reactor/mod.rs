@@ -424,6 +424,10 @@ impl<T: Transport> Reactor<T> {
             mine.add(Counter::BytesOut, bytes as u64);
         });
         match flushed {
+            // An idle connection, as most are in a fan-out: nothing waited for this.
+            Flushed::Everything if slot.extra.is_none() && !slot.is(bits::ENDING | bits::READABLE) => {
+                slot.set(bits::GREETING, false);
+            }
             Flushed::Everything => self.drained(index),
             Flushed::Turn => self.make_dirty(index, true),
             Flushed::Refused => {
