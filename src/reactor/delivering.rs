@@ -1,7 +1,7 @@
 //! The hub's replies: runs of live messages, joins, pages of backlog, answers.
 
 use super::connection::{Lag, Start, Subscription, bits};
-use super::outbox::Run;
+use super::outbox::{Outbox, Run};
 use super::reads::Read;
 use super::subscribers::Listener;
 use super::transport::Transport;
@@ -196,8 +196,21 @@ impl<T: Transport> Reactor<T> {
 
     /// Queues a live run.
     fn offer(&mut self, index: u32, run: Arc<Run>, before: Seq, prompt: bool) -> Offered {
-        if !self.connections[index].is(bits::LIVE) {
+        let slot = &mut self.connections[index];
+        if !slot.is(bits::LIVE) {
             return Offered::NotLive;
+        }
+        if slot.outbox.is_empty() && !run.bytes.is_empty() && !slot.is(bits::DIRTY) {
+            // Nearly everybody in a fan-out: nothing to weigh, one look at the slot.
+            slot.outbox = Outbox::One(run);
+            slot.sent = self.tick;
+            slot.set(bits::DIRTY, true);
+            if prompt {
+                self.prompt.push(index);
+            } else {
+                self.bulk.push_back(index);
+            }
+            return Offered::Queued;
         }
         if !self.makes_room(index, run.bytes.len()) {
             self.fall_behind(index, before);

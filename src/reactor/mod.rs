@@ -103,6 +103,8 @@ pub struct Reactor<T> {
     metrics: Arc<Metrics>,
     wheel: Wheel,
     now: Now,
+    /// `now` in ticks: a division that a fan-out need not repeat for each subscriber.
+    tick: u32,
     /// Everything up to here has come out of the inbox.
     seen: Seq,
     next_ticket: u64,
@@ -153,6 +155,7 @@ impl<T: Transport> Reactor<T> {
             metrics,
             wheel: Wheel::new(now.micros),
             now,
+            tick: tick_of(now.micros),
             seen: Seq(0),
             next_ticket: 1,
             unanswered: VecDeque::new(),
@@ -192,7 +195,7 @@ impl<T: Transport> Reactor<T> {
 
     /// Takes a connected socket. It counts as readable and writable until it says otherwise.
     pub fn accept(&mut self, transport: T, door: Door, peer: IpAddr, now: Now) {
-        self.now = now;
+        self.enter(now);
         self.count(Counter::Accepted, 1);
         let http = Http {
             phase: Phase::Head { idle: true },
@@ -248,7 +251,7 @@ impl<T: Transport> Reactor<T> {
 
     /// Takes in what happened: readiness, the hub's replies in their order, timers.
     pub fn turn(&mut self, events: &[Event], inbox: &mut dyn Iterator<Item = ToReactor>, now: Now) {
-        self.now = now;
+        self.enter(now);
         self.count(Counter::Turns, 1);
         for event in events {
             self.event(event);
@@ -272,7 +275,7 @@ impl<T: Transport> Reactor<T> {
 
     /// Carries out an order of the server, after the inbox that preceded it.
     pub fn control(&mut self, control: Control, now: Now) {
-        self.now = now;
+        self.enter(now);
         match control {
             Control::Reload { registry, limits } => {
                 self.registry = registry;
@@ -324,6 +327,11 @@ impl<T: Transport> Reactor<T> {
             self.unsettled.pop_front();
             self.mine().publish_to_write(now.micros.saturating_sub(ordered));
         }
+    }
+
+    fn enter(&mut self, now: Now) {
+        self.now = now;
+        self.tick = tick_of(now.micros);
     }
 
     fn mine(&self) -> &ReactorMetrics {
@@ -481,7 +489,7 @@ impl<T: Transport> Reactor<T> {
     fn push(&mut self, index: u32, run: Arc<Run>, prompt: bool) {
         let slot = &mut self.connections[index];
         slot.outbox.push(run, self.now.micros);
-        slot.sent = tick_of(self.now.micros);
+        slot.sent = self.tick;
         self.make_dirty(index, prompt);
     }
 
@@ -553,7 +561,7 @@ impl<T: Transport> Reactor<T> {
         self.wheel.advance(self.now.micros, &mut due);
         for (index, tick) in due.drain(..) {
             let Some(slot) = self.connections.get_mut(index) else { continue };
-            if slot.scheduled > tick_of(self.now.micros) {
+            if slot.scheduled > self.tick {
                 // A later round of the same wheel slot, or an entry that an earlier deadline replaced: the wheel can't
                 // tell them apart, and the second is harmless.
                 if (slot.scheduled - tick).is_multiple_of(1024) {

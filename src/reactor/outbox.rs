@@ -143,7 +143,10 @@ impl Outbox {
                     wrote(taken);
                     self.took(taken, now_micros);
                     turn += taken;
-                    if turn >= WRITE_TURN_BYTES && !self.is_empty() {
+                    if self.is_empty() {
+                        return Flushed::Everything;
+                    }
+                    if turn >= WRITE_TURN_BYTES {
                         return Flushed::Turn;
                     }
                 }
