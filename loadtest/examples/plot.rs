@@ -1,5 +1,5 @@
 //! Draws deliveries per second and latency over the number of subscribers from the JSON lines of `loadtest --json`.
-//! `cargo run -p loadtest --example plot -- results.jsonl docs/fanout.svg`: runs of `fanout` and `burst`, one line per window.
+//! `cargo run -p loadtest --example plot -- results.jsonl docs/fanout.svg`: runs of `fanout` and `burst` on one topic over websockets, one line per window.
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -45,6 +45,10 @@ fn read(text: &str) -> Result<BTreeMap<u64, Vec<Point>>, String> {
     for line in text.lines().filter(|line| !line.is_empty()) {
         let run: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let options = &run["options"];
+        // Other topics or transports are other curves.
+        if options["topics"] != 1 || options["transport"] != "websocket" || options["dialect"] != "push_stream" {
+            continue;
+        }
         let window = match options["scenario"].as_str() {
             Some("fanout") if options["rate"].is_null() => options["window"].as_u64().unwrap_or(1),
             Some("burst") => options["window"].as_u64().unwrap_or(16),
