@@ -109,6 +109,9 @@ pub struct Limits {
     pub topic_log_bytes_max: u64,
     /// 0 = unlimited.
     pub topics_max: u64,
+    /// Bytes that the kernel keeps for each client that does not read; 0 = as it likes.
+    #[serde(deserialize_with = "size")]
+    pub socket_send_bytes: u64,
 }
 
 impl Default for Limits {
@@ -126,6 +129,7 @@ impl Default for Limits {
             log_bytes_max: 1024 * 1024 * 1024,
             topic_log_bytes_max: 64 * 1024 * 1024,
             topics_max: 1_000_000,
+            socket_send_bytes: 512 * 1024,
         }
     }
 }

@@ -115,7 +115,10 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
             metrics: metrics.clone(),
             clock: clock.clone(),
             connections_max,
-            user_timeout: USER_TIMEOUT,
+            socket_options: listener::SocketOptions {
+                user_timeout: USER_TIMEOUT,
+                send_bytes: config.limits.socket_send_bytes as usize,
+            },
             private_fd_tables: config.server.private_fd_tables,
             begun: begun_sender.clone(),
         });
@@ -239,6 +242,7 @@ impl Running {
             ("server.private_fd_tables", current.server.private_fd_tables == config.server.private_fd_tables),
             ("server.drain_time", current.server.drain_time == config.server.drain_time),
             ("admin.listen", current.admin.listen == config.admin.listen),
+            ("limits.socket_send_bytes", current.limits.socket_send_bytes == config.limits.socket_send_bytes),
             ("limits.connections_max", current.limits.connections_max == config.limits.connections_max),
             ("log", current.log == config.log),
         ];

@@ -16,7 +16,15 @@ const ACCEPTS_PER_TURN: usize = 256;
 pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// What accepted sockets inherit from the listener, so that accepting costs one call.
-fn open(address: SocketAddr, user_timeout: Duration) -> io::Result<Socket> {
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// How long sent bytes may stay unacknowledged before the kernel ends the connection.
+    pub user_timeout: Duration,
+    /// What the kernel keeps of a client that does not read; 0 = as much as it likes.
+    pub send_bytes: usize,
+}
+
+fn open(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -24,7 +32,11 @@ fn open(address: SocketAddr, user_timeout: Duration) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(user_timeout))?;
+    socket.set_tcp_user_timeout(Some(options.user_timeout))?;
+    if options.send_bytes > 0 {
+        // Linux doubles it for its own bookkeeping.
+        socket.set_send_buffer_size(options.send_bytes / 2)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -32,7 +44,7 @@ fn open(address: SocketAddr, user_timeout: Duration) -> io::Result<Socket> {
 
 /// Holds a port, 0 included, without listening: every reactor then opens a listener of its own on it.
 pub fn reserve(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let socket = open(address, Duration::ZERO)?;
+    let socket = open(address, SocketOptions { user_timeout: Duration::ZERO, send_bytes: 0 })?;
     let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok((socket, bound))
 }
@@ -45,8 +57,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn open(address: SocketAddr, door: Door, user_timeout: Duration) -> io::Result<Listener> {
-        let socket = open(address, user_timeout)?;
+    pub fn open(address: SocketAddr, door: Door, options: SocketOptions) -> io::Result<Listener> {
+        let socket = open(address, options)?;
         socket.listen(BACKLOG)?;
         Ok(Listener { socket: TcpListener::from_std(socket.into()), door, acceptable: true })
     }
@@ -122,4 +134,29 @@ impl Listener {
 fn is_exhausted(code: i32) -> bool {
     use nix::errno::Errno;
     [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM].contains(&Errno::from_raw(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_what_was_set_once() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = SocketOptions { user_timeout: Duration::from_secs(7), send_bytes: 128 * 1024 };
+        let mut listener = Listener::open(address, Door::Public, options).unwrap();
+        let client = std::net::TcpStream::connect(listener.source().local_addr().unwrap()).unwrap();
+        let mut accepted = Vec::new();
+        let mut reserve = Reserve::open();
+        while accepted.is_empty() {
+            let accepting = listener.accept(&mut reserve, |stream, peer| accepted.push((stream, peer)), || ());
+            assert_eq!(accepting, Accepting::Fine);
+        }
+        let (stream, peer) = &accepted[0];
+        let socket = socket2::SockRef::from(stream);
+        assert_eq!(socket.send_buffer_size().unwrap(), 128 * 1024);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(*peer, client.local_addr().unwrap().ip());
+    }
 }

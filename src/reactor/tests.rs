@@ -678,7 +678,7 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
         metrics: Arc::new(Metrics::new(1)),
         clock: Clock::start(),
         connections_max: 10,
-        user_timeout: Duration::from_secs(30),
+        socket_options: listener::SocketOptions { user_timeout: Duration::from_secs(30), send_bytes: 0 },
         private_fd_tables: false,
         begun,
     };

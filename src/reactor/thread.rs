@@ -1,7 +1,7 @@
 //! The reactor's thread: mio, the clock, listeners, and the loop around [`Reactor::turn`].
 
 use super::inbox::{Bell, Inbox};
-use super::listener::{Accepting, Listener, PAUSE, Reserve, refuse};
+use super::listener::{Accepting, Listener, PAUSE, Reserve, SocketOptions, refuse};
 use super::{Control, Event, Limits, Reactor};
 use crate::clock::Clock;
 use crate::hub::request::{ToHub, Token};
@@ -48,7 +48,7 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
     pub connections_max: usize,
-    pub user_timeout: Duration,
+    pub socket_options: SocketOptions,
     /// Give this thread a table of descriptors of its own (Linux).
     pub private_fd_tables: bool,
     /// Told once the table is private: sockets may be opened from then on.
@@ -69,7 +69,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
         metrics,
         clock,
         connections_max,
-        user_timeout,
+        socket_options,
         private_fd_tables,
         begun,
     } = setup;
@@ -149,7 +149,7 @@ pub fn run(setup: Setup) -> io::Result<()> {
         for order in due {
             match order {
                 Order::Listen { addresses, done } => {
-                    let opened = listen(&addresses, &mut listeners, &poll, user_timeout);
+                    let opened = listen(&addresses, &mut listeners, &poll, socket_options);
                     let _ = done.send(opened);
                 }
                 Order::Control(control) => {
@@ -202,10 +202,10 @@ fn listen(
     addresses: &[(SocketAddr, Door)],
     listeners: &mut Vec<Listener>,
     poll: &Poll,
-    user_timeout: Duration,
+    options: SocketOptions,
 ) -> io::Result<()> {
     for &(address, door) in addresses {
-        let mut listener = Listener::open(address, door, user_timeout)?;
+        let mut listener = Listener::open(address, door, options)?;
         let token = mio::Token(LISTENERS + listeners.len());
         poll.registry().register(listener.source(), token, Interest::READABLE)?;
         listeners.push(listener);
