@@ -58,10 +58,19 @@ counters! {
 pub const LATENCY_BUCKETS: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
+/// The dialects whose connections are counted apart; the last one stands for any other.
+pub const DIALECTS: [&str; 4] = ["push_stream", "publish", "admin", "other"];
+
+/// The place of a dialect in [`DIALECTS`].
+pub fn dialect(name: &str) -> u8 {
+    DIALECTS.iter().position(|known| *known == name).unwrap_or(DIALECTS.len() - 1) as u8
+}
+
 /// The numbers of one reactor. Only its thread writes.
 #[derive(Default)]
 pub struct ReactorMetrics {
     counters: [AtomicU64; Counter::ALL.len()],
+    conversations: [AtomicU64; DIALECTS.len()],
     latency: [AtomicU64; LATENCY_BUCKETS.len() + 1],
     latency_micros: AtomicU64,
 }
@@ -75,6 +84,22 @@ impl ReactorMetrics {
 
     pub fn read(&self, counter: Counter) -> u64 {
         self.counters[counter as usize].load(Relaxed)
+    }
+
+    /// A connection begins a conversation in this dialect.
+    pub fn begun(&self, dialect: u8) {
+        let cell = &self.conversations[usize::from(dialect)];
+        cell.store(cell.load(Relaxed) + 1, Relaxed);
+    }
+
+    pub fn ended(&self, dialect: u8) {
+        let cell = &self.conversations[usize::from(dialect)];
+        cell.store(cell.load(Relaxed) - 1, Relaxed);
+    }
+
+    /// Connections in a conversation, in the order of [`DIALECTS`].
+    pub fn conversations(&self) -> [u64; DIALECTS.len()] {
+        std::array::from_fn(|dialect| self.conversations[dialect].load(Relaxed))
     }
 
     /// Counts the time from a message's ordering to the write that took it to a socket.

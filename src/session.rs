@@ -32,6 +32,9 @@ pub struct Request<'a> {
 
 /// One of the protocols that are spoken here.
 pub trait Dialect: Send + Sync {
+    /// Under which its connections are counted.
+    fn name(&self) -> &'static str;
+
     /// Takes the request, or says `None`: not a path of this dialect.
     ///
     /// What is asked of `actions` is carried out as soon as the session stands.
@@ -274,8 +277,8 @@ impl Registry {
     }
 
     /// The first dialect that knows the path opens it.
-    pub fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
-        self.dialects.iter().find_map(|dialect| dialect.open(request, actions))
+    pub fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<(&'static str, Opening)> {
+        self.dialects.iter().find_map(|dialect| Some((dialect.name(), dialect.open(request, actions)?)))
     }
 
     pub fn head_limits(&self, path: &str) -> Option<HeadLimits> {

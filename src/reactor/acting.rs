@@ -184,7 +184,9 @@ impl<T: Transport> Reactor<T> {
     /// Ends the session and every subscription of it. What it has queued stays.
     pub(super) fn end_session(&mut self, index: u32) {
         let slot = &mut self.connections[index];
-        slot.session = None;
+        if slot.session.take().is_some() {
+            self.metrics.reactors[usize::from(self.index)].ended(slot.dialect);
+        }
         slot.wake = 0;
         if slot.is(bits::STREAMING) {
             slot.set(bits::STREAMING, false);

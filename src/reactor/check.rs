@@ -8,7 +8,7 @@ impl<T: Transport> Reactor<T> {
     /// # Panics
     /// When lists and counts contradict each other, or something waits that nothing will wake.
     pub fn check(&self) {
-        let (mut subscriptions, mut unopened, mut held) = (0, 0, 0);
+        let (mut subscriptions, mut unopened, mut held, mut sessions) = (0, 0, 0, 0);
         for index in 0..self.connections.end() {
             let Some(slot) = self.connections.get(index) else { continue };
             assert!(!slot.is(bits::DEAD), "what died is buried");
@@ -19,6 +19,7 @@ impl<T: Transport> Reactor<T> {
             }
             unopened += usize::from(slot.is(bits::UNOPENED));
             held += unfinished(slot);
+            sessions += u64::from(slot.session.is_some());
             if !slot.outbox.is_empty() && slot.is(bits::WRITABLE) {
                 assert!(slot.is(bits::DIRTY), "bytes for a willing socket are on their way");
             }
@@ -34,6 +35,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         assert_eq!(subscriptions, self.subscribers.count(), "every listener is some connection's");
+        assert_eq!(sessions, self.mine().conversations().iter().sum::<u64>(), "conversations are counted");
         assert_eq!(unopened, self.unopened_count, "unopened connections are counted");
         assert_eq!(held, self.unfinished_bytes, "unfinished bytes are counted");
         assert_eq!(self.unanswered_bytes, self.unanswered.iter().map(|&(_, bytes)| bytes).sum::<usize>());

@@ -60,6 +60,8 @@ pub struct Slot<T> {
     /// The tick at which something was last given to send.
     pub sent: u32,
     pub bits: u16,
+    /// Whose session it is, as the metrics number them.
+    pub dialect: u8,
     pub outbox: Outbox,
     pub extra: Option<Box<Extra>>,
     pub session: Option<Box<dyn Session>>,

@@ -221,6 +221,7 @@ impl<T: Transport> Reactor<T> {
             scheduled: 0,
             sent: tick_of(now.micros),
             bits: bits::READABLE | bits::WRITABLE | bits::LIVE | bits::UNOPENED,
+            dialect: 0,
             outbox: Outbox::Nothing,
             extra: Some(Box::new(extra)),
             session: None,

@@ -7,7 +7,7 @@ use super::{READ_TURN_BYTES, Reactor, unfinished};
 use crate::http::body::{Body, BodyError};
 use crate::http::head::{self, Head, HeadError, Scan, ScanLimits, Version};
 use crate::http::response::{Framing, Response};
-use crate::metrics::Counter;
+use crate::metrics::{self, Counter};
 use crate::session::{HeadLimits, Inbound, Opening, Request};
 use crate::websocket::decoder::{Decoder, DecoderLimits, Event, Violation};
 use crate::websocket::encoder;
@@ -284,6 +284,11 @@ impl<T: Transport> Reactor<T> {
             tracing::error!("a dialect panicked; its connection ends");
             return self.respond(index, Response::new(500).closing());
         };
+        let (dialect, opening) = match opening {
+            Some((name, opening)) => (metrics::dialect(name), Some(opening)),
+            None => (0, None),
+        };
+        let mine = &self.metrics.reactors[usize::from(self.index)];
         let slot = &mut self.connections[index];
         let http = slot.extra.as_mut().and_then(|extra| extra.http.as_mut()).expect("an HTTP connection");
         if head.expects_continue {
@@ -294,6 +299,8 @@ impl<T: Transport> Reactor<T> {
         match opening {
             Some(Opening::Hold { session, takes_body }) => {
                 slot.session = Some(session);
+                slot.dialect = dialect;
+                mine.begun(dialect);
                 if takes_body && has_body {
                     http.phase = Phase::Body;
                     http.deadline = Some(body_deadline);
@@ -319,6 +326,8 @@ impl<T: Transport> Reactor<T> {
                     return self.respond(index, Response::new(400).closing());
                 }
                 slot.session = Some(session);
+                slot.dialect = dialect;
+                mine.begun(dialect);
                 http.phase = Phase::Upgrading;
                 http.upgrade = Some(upgrade);
                 self.perform(index);

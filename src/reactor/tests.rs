@@ -296,6 +296,10 @@ struct Small {
 const BIG: usize = 1_000_000;
 
 impl Dialect for Small {
+    fn name(&self) -> &'static str {
+        "small"
+    }
+
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
         let hold = |takes_body| Some(Opening::Hold { session: Box::new(Held), takes_body });
         match request.head.path() {

@@ -4,6 +4,7 @@ mod client;
 mod command_line;
 mod fan_out;
 mod hostile;
+mod metrics;
 mod process;
 mod read_your_writes;
 mod resume;

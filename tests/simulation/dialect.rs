@@ -77,6 +77,10 @@ impl Simulated {
 }
 
 impl Dialect for Simulated {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
         let mut parts = request.head.path().split('/').skip(1);
         let (what, name) = (parts.next()?, parts.next()?.to_owned());

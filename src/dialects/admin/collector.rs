@@ -1,6 +1,6 @@
 //! The counters of hub and reactors as OpenMetrics: read and summed when somebody scrapes, never before.
 
-use crate::metrics::{Counter, LATENCY_BUCKETS, Metrics, ReactorMetrics};
+use crate::metrics::{Counter, DIALECTS, LATENCY_BUCKETS, Metrics, ReactorMetrics};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -38,6 +38,12 @@ impl Reading {
         let http = all.saturating_sub(websockets + streams);
         let kinds = [("websocket", websockets), ("stream", streams), ("http", http)];
         gauges(out, "connections", "Open connections", "kind", kinds)?;
+        let sums = self.0.reactors.iter().fold([0; DIALECTS.len()], |sums: [u64; DIALECTS.len()], reactor| {
+            let here = reactor.conversations();
+            std::array::from_fn(|dialect| sums[dialect] + here[dialect])
+        });
+        let dialects = DIALECTS.into_iter().zip(sums);
+        gauges(out, "dialect_connections", "Connections in a conversation, by dialect", "dialect", dialects)?;
         counter(out, "accepted", "Connections accepted", self.0.sum(Counter::Accepted))?;
         counter(out, "requests", "HTTP requests with a complete head", self.0.sum(Counter::Requests))?;
         let subscriptions = self.difference(Counter::Joined, Counter::Left);

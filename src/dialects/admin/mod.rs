@@ -50,6 +50,10 @@ impl Admin {
 }
 
 impl Dialect for Admin {
+    fn name(&self) -> &'static str {
+        "admin"
+    }
+
     fn open(&self, request: &Request<'_>, _actions: &mut Actions) -> Option<Opening> {
         match request.door {
             Door::Public => return None,

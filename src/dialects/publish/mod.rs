@@ -70,6 +70,10 @@ impl Publish {
 }
 
 impl Dialect for Publish {
+    fn name(&self) -> &'static str {
+        "publish"
+    }
+
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
         let head = request.head;
         if !self.serves(head.path()) {

@@ -405,6 +405,10 @@ impl PushStream {
 }
 
 impl Dialect for PushStream {
+    fn name(&self) -> &'static str {
+        "push_stream"
+    }
+
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
         let decoded: Cow<'_, [u8]> = percent_decode_str(request.head.path()).into();
         match self.route(&decoded)? {
