@@ -605,11 +605,6 @@ impl<T: Transport> Reactor<T> {
             {
                 self.subscribers.listener_mut(moved.topic(), moved.at).place = place as u16;
             }
-            let slot = &self.connections[index];
-            if slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty()) {
-                // The hub took the subscriptions with the topic; that the connection has none left only we know.
-                self.outgoing.push(ToHub::Leave { reactor: self.index, topics: Vec::new(), last: true });
-            }
         }
         for listener in &gone.listeners {
             let index = listener.connection;

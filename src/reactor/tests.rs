@@ -316,9 +316,11 @@ impl Dialect for Small {
                 actions.respond(Response::new(403));
                 hold(true)
             }
-            "/socket" => {
+            path @ ("/socket" | "/elsewhere") => {
                 actions.accept();
-                let topic = JoinTopic { id: SubscriptionId(1), name: "a".into(), start: StartAt::Now, must_have_messages: false };
+                let name = if path == "/socket" { "a" } else { "b" };
+                let topic =
+                    JoinTopic { id: SubscriptionId(1), name: name.into(), start: StartAt::Now, must_have_messages: false };
                 actions.join(Join { topics: vec![topic], ..Join::default() }, Delivery::Shared(self.encoding));
                 Some(Opening::WebSocket { session: Box::new(Held), upgrade: Response::new(101) })
             }
@@ -739,10 +741,11 @@ fn latencies_are_measured_even_while_a_fan_out_never_ends() {
 #[test]
 fn a_connection_whose_last_topic_is_deleted_counts_no_longer_even_if_it_had_fallen_behind() {
     let mut house = House::new(limits());
-    let (live, behind) = (house.connect(), house.connect());
+    let (live, behind, elsewhere) = (house.connect(), house.connect(), house.connect());
     house.send(&live, UPGRADE);
     house.send(&behind, UPGRADE);
-    assert_eq!(house.subscribed_connections(), 2);
+    house.send(&elsewhere, UPGRADE.replace("/socket", "/elsewhere"));
+    assert_eq!(house.subscribed_connections(), 3);
     behind.takes(0);
     for _ in 0..5 {
         house.publish(&"m".repeat(100_000));
@@ -753,7 +756,7 @@ fn a_connection_whose_last_topic_is_deleted_counts_no_longer_even_if_it_had_fall
     house.hub.handle(ToHub::Delete { origin, topics: vec!["a".into()], payload: b"gone"[..].into() }, house.now);
     house.ask_hub();
     house.settle();
-    assert_eq!(house.subscribed_connections(), 0);
+    assert_eq!(house.subscribed_connections(), 1, "who listens elsewhere still counts");
 }
 
 #[test]
