@@ -48,6 +48,8 @@ pub struct Tail {
     pub reaches: Seq,
     /// Monotonic microseconds until which readers are waited for.
     pub until: u64,
+    /// When its entry in the queue of ages was made; entries of an earlier tail of the topic are stale.
+    pub noted: u64,
 }
 
 impl Ring {
@@ -111,10 +113,11 @@ impl Topic {
 
     /// Somebody begins or goes on to read what is stored: what is evicted from now on waits for him.
     /// Returns whether nobody was waited for.
-    pub fn wait_for_readers(&mut self, until: u64) -> bool {
+    pub fn wait_for_readers(&mut self, micros: u64, until: u64) -> bool {
         let reaches = self.floor.seq;
         let begins = self.tail.is_none();
-        self.tail.get_or_insert_with(|| Box::new(Tail { log: Log::default(), reaches, until })).until = until;
+        let tail = self.tail.get_or_insert_with(|| Box::new(Tail { log: Log::default(), reaches, until, noted: micros }));
+        tail.until = until;
         begins
     }
 
