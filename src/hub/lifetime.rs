@@ -67,12 +67,15 @@ impl Hub {
                 tail.reaches = message.stamp.seq;
                 self.totals.unstored -= 1;
             }
-            if tail.until <= self.now.micros {
-                self.totals.unstored -= tail.log.len() as u64;
-                tail.log.clear();
-            }
             self.totals.unstored_bytes -= bytes - tail.log.bytes();
-            if tail.until <= self.now.micros {
+            let is_over = tail.until <= self.now.micros;
+            let kept = self.totals.log_bytes + self.totals.unstored_bytes;
+            if is_over || evicted > 0 && kept > self.settings.log_bytes_max {
+                let (messages, bytes) = tail.give_up(topic.floor.seq);
+                self.totals.unstored -= messages;
+                self.totals.unstored_bytes -= bytes;
+            }
+            if is_over {
                 topic.tail = None;
             }
         }

@@ -92,11 +92,6 @@ impl Log {
         Some(message)
     }
 
-    /// Takes everything out.
-    pub fn clear(&mut self) {
-        *self = Log::default();
-    }
-
     fn check(&self) {
         debug_assert_eq!(self.messages.is_empty(), self.bytes == 0);
         let last = self.messages.len().wrapping_sub(2);

@@ -52,6 +52,15 @@ pub struct Tail {
     pub noted: u64,
 }
 
+impl Tail {
+    /// Gives up everything up to here. Returns how many messages and bytes that frees.
+    pub fn give_up(&mut self, seq: Seq) -> (u64, u64) {
+        let freed = std::mem::take(&mut self.log);
+        self.reaches = seq;
+        (freed.len() as u64, freed.bytes())
+    }
+}
+
 impl Ring {
     /// Gives up everything up to here. Returns how many messages and bytes that frees.
     pub fn give_up(&mut self, seq: Seq) -> (u64, u64) {
