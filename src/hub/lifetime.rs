@@ -98,6 +98,7 @@ impl Hub {
         let until = self.now.micros.saturating_add(micros_of(self.settings.unstored_age));
         if self.topics.get_mut(id).is_some_and(|topic| topic.wait_for_readers(self.now.micros, until)) {
             self.unstored.push(Aging { topic: id, seq: Seq(0), since: self.now.micros });
+            self.compact();
         }
     }
 
@@ -339,6 +340,18 @@ mod tests {
         assert_eq!(bench.hub.unstored.len(), 1);
         bench.live(Duration::from_secs(60));
         assert_eq!(bench.hub.unstored.len(), 0);
+    }
+
+    #[test]
+    fn readers_who_come_and_go_while_nobody_publishes_leave_nothing_behind() {
+        let mut bench = Bench::new(settings());
+        bench.publish("a", "1");
+        for _ in 0..5_000 {
+            bench.pass(Duration::from_micros(1));
+            bench.resume(&["a"], Cursor { stamp: Some((0, None)), event: None });
+            bench.inbox(0);
+        }
+        assert!(bench.hub.unstored.len() < 1_100, "{}", bench.hub.unstored.len());
     }
 
     #[test]
