@@ -447,17 +447,18 @@ impl<T: Transport> Reactor<T> {
         }
         let Some((read, waiting)) = self.reads.answered(ticket) else { return };
         let mut rendered = None;
+        let prompt = waiting.len() <= PROMPT_LISTENERS_MAX;
         for connection in waiting {
             // Whoever has ended, or has changed what it listens to, waits for it no longer.
             let Some(index) = self.connections.find(connection) else { continue };
             if self.connections[index].lag().is_some_and(|lag| lag.reading == Some(ticket)) {
-                self.take_page(index, &read, backlog, &mut rendered);
+                self.take_page(index, &read, backlog, prompt, &mut rendered);
             }
         }
     }
 
     /// Gives a connection its page. `rendered` is what an earlier one with the same subscriptions was sent.
-    fn take_page(&mut self, index: u32, read: &Read, backlog: &Backlog, rendered: &mut Option<Rendered>) {
+    fn take_page(&mut self, index: u32, read: &Read, backlog: &Backlog, prompt: bool, rendered: &mut Option<Rendered>) {
         let Some(lag) = self.connections[index].lag() else { return };
         lag.reading = None;
         if backlog.lost && lag.left {
@@ -550,7 +551,7 @@ impl<T: Transport> Reactor<T> {
             *rendered = Some(Rendered { encodings, run: run.clone(), deliveries: shared });
         }
         if !run.bytes.is_empty() {
-            self.push(index, run, true);
+            self.push(index, run, prompt);
         }
         let slot = &mut self.connections[index];
         if backlog.complete

@@ -3,7 +3,7 @@
 use super::inbox::{self, Bell};
 use super::thread::{self, Order};
 use super::transport::Transport;
-use super::{Control, Event, Limits, Reactor, listener};
+use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
 use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId};
@@ -783,4 +783,33 @@ fn who_takes_nothing_does_not_hold_up_the_stop_and_who_is_slow_gets_everything()
     slow.takes_everything();
     house.writable(&slow);
     assert!(slow.got().len() > BIG && slow.is_shut());
+}
+
+#[test]
+fn a_page_that_many_wait_for_goes_out_in_slices() {
+    let mut house = House::new(limits());
+    let mut clients = Vec::new();
+    for _ in 0..PROMPT_LISTENERS_MAX + 100 {
+        let client = house.connect();
+        house.send(&client, UPGRADE);
+        client.takes(0);
+        client.got();
+        clients.push(client);
+    }
+    for number in 0..70 {
+        house.publish(&format!("{number},"));
+        house.settle();
+    }
+    assert_eq!(house.counted(Counter::Lagging), clients.len() as u64);
+    clients.iter().for_each(Client::takes_everything);
+    let writable = |client: &Client| Event { token: client.token, readable: false, writable: true, hangup: false };
+    let events: Vec<Event> = clients.iter().map(writable).collect();
+    house.turn(&events);
+    assert_eq!(house.inbox.len(), 1, "they share one read");
+    let House { reactor, inbox, now, .. } = &mut house;
+    reactor.turn(&[], &mut std::iter::from_fn(|| inbox.pop_front()), *now);
+    assert_eq!((reactor.prompt.len(), reactor.bulk.len()), (0, clients.len()));
+    house.settle();
+    let everything: String = (0..70).map(|number| format!("{number},")).collect();
+    assert!(clients.iter().all(|client| client.got() == everything));
 }
