@@ -503,7 +503,7 @@ impl<T: Transport> Reactor<T> {
         for (topic, message) in messages {
             while let Some((id, delivery, removal)) = self.next_removal(index, message.stamp.seq) {
                 self.send_page(index, &mut bytes, &mut page);
-                self.tell_removed(index, id, delivery, &removal);
+                self.tell_removed(index, id, delivery, &removal, true);
                 asked = true;
             }
             let Some(local) = self.subscribers.local(*topic) else { continue };
@@ -541,7 +541,7 @@ impl<T: Transport> Reactor<T> {
         }
         while let Some((id, delivery, removal)) = self.next_removal(index, backlog.end) {
             self.send_page(index, &mut bytes, &mut page);
-            self.tell_removed(index, id, delivery, &removal);
+            self.tell_removed(index, id, delivery, &removal, true);
         }
         let (run, shared) = run.unwrap_or_else(|| (Run::new(bytes), shared));
         self.count(Counter::Deliveries, shared);
@@ -593,6 +593,7 @@ impl<T: Transport> Reactor<T> {
         self.seen = self.seen.max(message.stamp.seq);
         let Some(gone) = self.subscribers.take(topic) else { return };
         self.count(Counter::Left, gone.listeners.len() as u64);
+        let prompt = gone.listeners.len() <= PROMPT_LISTENERS_MAX;
         // Listeners of one connection change places as they are taken out: find each by its list position.
         for (at, listener) in gone.listeners.iter().enumerate() {
             let index = listener.connection;
@@ -623,12 +624,12 @@ impl<T: Transport> Reactor<T> {
                     lag.reading = None;
                     self.read_backlog(index);
                 }
-                None => self.tell_removed(index, listener.id, listener.delivery(), message),
+                None => self.tell_removed(index, listener.id, listener.delivery(), message, prompt),
             }
         }
     }
 
-    fn tell_removed(&mut self, index: u32, id: SubscriptionId, delivery: Delivery, message: &Arc<Message>) {
+    fn tell_removed(&mut self, index: u32, id: SubscriptionId, delivery: Delivery, message: &Arc<Message>, prompt: bool) {
         if self.connections[index].is(bits::DEAD) {
             return;
         }
@@ -636,7 +637,7 @@ impl<T: Transport> Reactor<T> {
             && self.connections[index].session.is_some()
         {
             let run = self.concatenate(encoding, std::iter::once(message));
-            self.push(index, run, true);
+            self.push(index, run, prompt);
             self.count(Counter::Deliveries, 1);
         }
         let remaining = self.connections[index].subscription_count();

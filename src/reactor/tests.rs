@@ -813,3 +813,25 @@ fn a_page_that_many_wait_for_goes_out_in_slices() {
     let everything: String = (0..70).map(|number| format!("{number},")).collect();
     assert!(clients.iter().all(|client| client.got() == everything));
 }
+
+#[test]
+fn the_end_of_a_large_topic_goes_out_in_slices() {
+    let mut house = House::new(limits());
+    let mut clients = Vec::new();
+    for _ in 0..PROMPT_LISTENERS_MAX + 100 {
+        let client = house.connect();
+        house.send(&client, UPGRADE);
+        client.got();
+        clients.push(client);
+    }
+    let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+    house.hub.handle(ToHub::Delete { origin, topics: vec!["a".into()], payload: b"gone"[..].into() }, house.now);
+    house.ask_hub();
+    let House { reactor, inbox, now, .. } = &mut house;
+    reactor.turn(&[], &mut std::iter::from_fn(|| inbox.pop_front()), *now);
+    assert_eq!((reactor.prompt.len(), reactor.bulk.len()), (0, clients.len()));
+    house.ask_hub();
+    house.settle();
+    assert!(clients.iter().all(|client| client.got() == "gone"));
+    assert_eq!(house.subscribed_connections(), 0);
+}
