@@ -397,11 +397,7 @@ fn limits(config: &Config, connections_max: usize) -> Limits {
 
 fn settings(config: &Config) -> Settings {
     let push_stream = &config.push_stream;
-    let heartbeat = (!push_stream.heartbeat_channel.is_empty() && !push_stream.heartbeat_interval.is_zero()).then(|| Heartbeat {
-        topic: push_stream.heartbeat_channel.as_str().into(),
-        every: push_stream.heartbeat_interval,
-        payload: push_stream.heartbeat_text.as_bytes().into(),
-    });
+    let heartbeat = push_stream.heartbeat().map(|(topic, every, payload)| Heartbeat { topic, every, payload });
     let topics_max = match (config.limits.topics_max, push_stream.max_channels) {
         (server, 0) => server,
         (0, dialect) => dialect,
@@ -417,7 +413,7 @@ fn settings(config: &Config) -> Settings {
         topics_max,
         wildcard_prefix: push_stream.wildcard_prefix.as_str().into(),
         wildcard_topics_max: push_stream.max_wildcard_channels,
-        events_topic: (!push_stream.events_channel.is_empty()).then(|| push_stream.events_channel.as_str().into()),
+        events_topic: push_stream.events_topic(),
         heartbeats: heartbeat.into_iter().collect(),
         log_bytes_max: config.limits.log_bytes_max,
         unstored_age: Duration::from_secs(30),
@@ -456,6 +452,13 @@ mod tests {
     use super::*;
     use crate::exchange::Question;
     use crate::hub::request::{Origin, Token};
+
+    #[test]
+    fn the_heartbeat_is_compacted_as_every_published_text_is() {
+        let mut config = Config::dev();
+        config.push_stream.heartbeat_text = "{\n \"still\": \"here\" }".to_owned();
+        assert_eq!(*settings(&config).heartbeats[0].payload, *br#"{"still":"here"}"#);
+    }
 
     #[test]
     fn a_failure_during_the_stop_is_told_although_somebody_else_heard_of_it() {

@@ -17,12 +17,15 @@ pub struct Aging {
 #[derive(Debug, Default)]
 pub struct Ages {
     queue: VecDeque<Aging>,
+    /// So many entries have to come before it is worth looking for stale ones again.
+    not_before: usize,
 }
 
 impl Ages {
     pub fn push(&mut self, aging: Aging) {
         debug_assert!(self.queue.back().is_none_or(|last| last.since <= aging.since));
         self.queue.push_back(aging);
+        self.not_before = self.not_before.saturating_sub(1);
     }
 
     pub fn oldest(&self) -> Option<Aging> {
@@ -38,13 +41,16 @@ impl Ages {
         self.queue.pop_front()
     }
 
-    /// Drops stale entries once they are the greater part: `alive` is how many are not stale.
+    /// Drops stale entries once they are the greater part: `alive` is about how many are not stale.
+    ///
+    /// However wrong that estimate is, an entry that is pushed pays for looking at two at most.
     pub fn compact(&mut self, alive: usize, is_alive: impl Fn(&Aging) -> bool) {
-        if self.queue.len() <= 2 * alive + 1_024 {
+        if self.queue.len() <= 2 * alive + 1_024 || self.not_before > 0 {
             return;
         }
         self.queue.retain(is_alive);
         self.queue.shrink_to(2 * self.queue.len());
+        self.not_before = self.queue.len();
     }
 
     #[cfg(test)]
@@ -80,5 +86,20 @@ mod tests {
             ages.compact(10, |entry| entry.since + 10 > since);
             assert!(ages.len() <= 2 * 10 + 1_025);
         }
+    }
+
+    #[test]
+    fn entries_that_are_all_alive_are_not_looked_at_again_and_again() {
+        let mut ages = Ages::default();
+        let looks = std::cell::Cell::new(0_usize);
+        for since in 0..20_000 {
+            ages.push(aging(since));
+            ages.compact(0, |_| {
+                looks.set(looks.get() + 1);
+                true
+            });
+        }
+        assert_eq!(ages.len(), 20_000);
+        assert!(looks.get() < 2 * 20_000, "{}", looks.get());
     }
 }

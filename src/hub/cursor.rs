@@ -61,11 +61,8 @@ impl Hub {
     }
 
     fn oldest_with_event(&self, id: &[u8], topics: &[TopicId]) -> Option<Position> {
-        let found = topics.iter().filter_map(|&topic| {
-            let mut messages = self.topics.get(topic)?.log.iter();
-            messages.find(|message| message.event_id() == Some(id)).map(|message| message.stamp)
-        });
-        found.min().map(|stamp| (stamp.seconds, u64::from(stamp.tag)))
+        let found = topics.iter().filter_map(|&topic| self.topics.get(topic)?.log.oldest_with_event(id));
+        found.map(|message| message.stamp).min().map(|stamp| (stamp.seconds, u64::from(stamp.tag)))
     }
 
     /// Whether a stored message of this topic that is newer than `start` may be gone (push_stream, section 4.3).

@@ -67,12 +67,15 @@ impl Hub {
                 tail.reaches = message.stamp.seq;
                 self.totals.unstored -= 1;
             }
-            if tail.until <= self.now.micros {
-                self.totals.unstored -= tail.log.len() as u64;
-                tail.log.clear();
-            }
             self.totals.unstored_bytes -= bytes - tail.log.bytes();
-            if tail.until <= self.now.micros {
+            let is_over = tail.until <= self.now.micros;
+            let kept = self.totals.log_bytes + self.totals.unstored_bytes;
+            if is_over || evicted > 0 && kept > self.settings.log_bytes_max {
+                let (messages, bytes) = tail.give_up(topic.floor.seq);
+                self.totals.unstored -= messages;
+                self.totals.unstored_bytes -= bytes;
+            }
+            if is_over {
                 topic.tail = None;
             }
         }
@@ -93,8 +96,9 @@ impl Hub {
     /// Keeps what is evicted from now on for somebody who reads what is stored.
     pub(super) fn wait_for_readers(&mut self, id: TopicId) {
         let until = self.now.micros.saturating_add(micros_of(self.settings.unstored_age));
-        if self.topics.get_mut(id).is_some_and(|topic| topic.wait_for_readers(until)) {
+        if self.topics.get_mut(id).is_some_and(|topic| topic.wait_for_readers(self.now.micros, until)) {
             self.unstored.push(Aging { topic: id, seq: Seq(0), since: self.now.micros });
+            self.compact();
         }
     }
 
@@ -129,8 +133,11 @@ impl Hub {
         });
         self.unstored.compact(self.totals.unstored as usize, |aging| {
             topics.get(aging.topic).is_some_and(|topic| {
+                if aging.seq == Seq(0) {
+                    return topic.tail.as_ref().is_some_and(|tail| tail.noted == aging.since);
+                }
                 let oldest = topic.ring.as_ref().and_then(|ring| ring.log.oldest());
-                oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq) || (topic.tail.is_some() && aging.seq == Seq(0))
+                oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq)
             })
         });
     }
@@ -145,8 +152,10 @@ impl Hub {
         for _ in 0..budget {
             let Some(aging) = self.unstored.take_due(micros_of(self.settings.unstored_age), micros) else { break };
             self.trim(aging.topic);
-            if aging.seq == Seq(0) && self.topics.get(aging.topic).is_some_and(|topic| topic.tail.is_some()) {
+            let tail = self.topics.get_mut(aging.topic).and_then(|topic| topic.tail.as_mut());
+            if let Some(tail) = tail.filter(|tail| aging.seq == Seq(0) && tail.noted == aging.since) {
                 // Readers were heard of since.
+                tail.noted = micros;
                 self.unstored.push(Aging { topic: aging.topic, seq: Seq(0), since: micros });
             }
         }
@@ -308,6 +317,41 @@ mod tests {
         for ages in [&bench.hub.stored, &bench.hub.unstored, &bench.hub.idle] {
             assert!(ages.len() < 1_100, "{}", ages.len());
         }
+    }
+
+    #[test]
+    fn readers_who_come_and_go_are_waited_for_once_per_topic() {
+        let mut bench = Bench::new(settings());
+        bench.publish("a", "1");
+        let join = |bench: &mut Bench| {
+            let epoch = Cursor { stamp: Some((0, None)), event: None };
+            bench.inbox(0);
+            bench.join(0, vec![topic("a", StartAt::Cursor)], epoch).unwrap()
+        };
+        for _ in 0..500 {
+            let joined = join(&mut bench);
+            bench.leave(0, &joined);
+            bench.pass(Duration::from_micros(1));
+        }
+        join(&mut bench);
+        bench.live(Duration::from_secs(20));
+        join(&mut bench);
+        bench.live(Duration::from_secs(15));
+        assert_eq!(bench.hub.unstored.len(), 1);
+        bench.live(Duration::from_secs(60));
+        assert_eq!(bench.hub.unstored.len(), 0);
+    }
+
+    #[test]
+    fn readers_who_come_and_go_while_nobody_publishes_leave_nothing_behind() {
+        let mut bench = Bench::new(settings());
+        bench.publish("a", "1");
+        for _ in 0..5_000 {
+            bench.pass(Duration::from_micros(1));
+            bench.resume(&["a"], Cursor { stamp: Some((0, None)), event: None });
+            bench.inbox(0);
+        }
+        assert!(bench.hub.unstored.len() < 1_100, "{}", bench.hub.unstored.len());
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub fn kept_bytes(payload: &[u8], event: Option<&EventFields>) -> u64 {
 pub struct Log {
     messages: VecDeque<Arc<Message>>,
     bytes: u64,
+    /// How many of them have an event id.
+    event_ids: usize,
 }
 
 impl Log {
@@ -47,8 +49,11 @@ impl Log {
         self.messages.get(index)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Message>> {
-        self.messages.iter()
+    /// The oldest message with this event id. Costs nothing in a log without any, which is nearly every log that is asked:
+    /// whoever resumes a stream of events sends an id that the server made up from a stamp.
+    pub fn oldest_with_event(&self, id: &[u8]) -> Option<&Arc<Message>> {
+        let named = self.messages.iter().filter(|message| message.event_id().is_some());
+        named.take(self.event_ids).find(|message| message.event_id() == Some(id))
     }
 
     /// The index of the first message after `seq`.
@@ -70,6 +75,7 @@ impl Log {
 
     pub fn push(&mut self, message: Arc<Message>) {
         self.bytes += kept_bytes(&message.payload, message.event.as_deref());
+        self.event_ids += usize::from(message.event_id().is_some());
         self.messages.push_back(message);
         self.check();
     }
@@ -83,6 +89,7 @@ impl Log {
         }
         let message = self.messages.pop_front()?;
         self.bytes -= kept_bytes(&message.payload, message.event.as_deref());
+        self.event_ids -= usize::from(message.event_id().is_some());
         if self.messages.is_empty() {
             self.messages = VecDeque::new();
         } else if self.messages.len() < self.messages.capacity() / 4 {
@@ -92,13 +99,9 @@ impl Log {
         Some(message)
     }
 
-    /// Takes everything out.
-    pub fn clear(&mut self) {
-        *self = Log::default();
-    }
-
     fn check(&self) {
         debug_assert_eq!(self.messages.is_empty(), self.bytes == 0);
+        debug_assert!(self.event_ids <= self.messages.len());
         let last = self.messages.len().wrapping_sub(2);
         debug_assert!(self.at(last).is_none_or(|before| Some(before.stamp.seq) < self.newest().map(|newest| newest.stamp.seq)));
     }
@@ -126,7 +129,7 @@ mod tests {
     }
 
     fn seqs(log: &Log) -> Vec<u64> {
-        log.iter().map(|message| message.stamp.seq.0).collect()
+        log.messages.iter().map(|message| message.stamp.seq.0).collect()
     }
 
     #[test]
@@ -156,6 +159,23 @@ mod tests {
         assert_eq!(log.evict(&window, 3).unwrap().stamp.seq, Seq(1));
         assert!(log.evict(&window, 3).is_none());
         assert_eq!(log.bytes(), MESSAGE_BYTES + 1);
+    }
+
+    #[test]
+    fn event_ids_are_counted_and_the_oldest_is_found_until_it_goes() {
+        let mut log = Log::default();
+        for (seq, id) in [(1, None), (2, Some("x")), (3, Some("y")), (4, Some("x")), (5, None)] {
+            let mut message = message(seq, "1");
+            let id = id.map(|id| id.as_bytes().into());
+            Arc::get_mut(&mut message).unwrap().event = Some(Box::new(EventFields { id, kind: Some(b"k"[..].into()) }));
+            log.push(message);
+        }
+        let find = |log: &Log, id: &str| log.oldest_with_event(id.as_bytes()).map(|message| message.stamp.seq.0);
+        assert_eq!(["x", "y", "k", ""].map(|id| find(&log, id)), [Some(2), Some(3), None, None]);
+        while log.evict(&WINDOW, 6).is_some() {}
+        assert_eq!((log.event_ids, ["x", "y"].map(|id| find(&log, id))), (2, [Some(4), Some(3)]));
+        while log.evict(&WINDOW, 104).is_some() {}
+        assert_eq!((log.event_ids, ["x", "y"].map(|id| find(&log, id))), (0, [None, None]));
     }
 
     #[test]

@@ -206,6 +206,27 @@ mod tests {
     }
 
     #[test]
+    fn evicted_messages_wait_for_readers_only_within_the_budget_for_logs() {
+        let mut settings = settings();
+        let size = crate::hub::log::kept_bytes(b"1", None);
+        settings.window.count = 2;
+        settings.log_bytes_max = 3 * size;
+        let mut bench = Bench::new(settings);
+        let stamps: Vec<Stamp> = (1..=2).map(|n| bench.publish("a", &n.to_string())).collect();
+        let epoch = Cursor { stamp: Some((0, None)), event: None };
+        let joined = bench.join(0, vec![topic("a", StartAt::Cursor)], epoch).unwrap();
+        bench.publish("a", "3");
+        assert!(!bench.read(&joined, joined.topics[0].from).lost);
+        bench.publish("a", "4");
+        assert!(bench.hub.totals.log_bytes + bench.hub.totals.unstored_bytes <= 3 * size);
+        assert!(bench.read(&joined, stamps[0].seq).lost);
+        assert_eq!(texts(&bench.read(&joined, stamps[1].seq)), ["a:3", "a:4"]);
+        bench.publish("a", "5");
+        let page = bench.read(&joined, stamps[1].seq);
+        assert_eq!((texts(&page), page.lost), (["a:3", "a:4", "a:5"].map(str::to_owned).to_vec(), false), "it goes on waiting");
+    }
+
+    #[test]
     fn messages_that_expired_are_not_read_even_before_they_are_freed() {
         let mut bench = Bench::new(settings());
         let joined = bench.join(0, two_topics(), Cursor::default()).unwrap();

@@ -48,6 +48,17 @@ pub struct Tail {
     pub reaches: Seq,
     /// Monotonic microseconds until which readers are waited for.
     pub until: u64,
+    /// When its entry in the queue of ages was made; entries of an earlier tail of the topic are stale.
+    pub noted: u64,
+}
+
+impl Tail {
+    /// Gives up everything up to here. Returns how many messages and bytes that frees.
+    pub fn give_up(&mut self, seq: Seq) -> (u64, u64) {
+        let freed = std::mem::take(&mut self.log);
+        self.reaches = seq;
+        (freed.len() as u64, freed.bytes())
+    }
 }
 
 impl Ring {
@@ -111,10 +122,11 @@ impl Topic {
 
     /// Somebody begins or goes on to read what is stored: what is evicted from now on waits for him.
     /// Returns whether nobody was waited for.
-    pub fn wait_for_readers(&mut self, until: u64) -> bool {
+    pub fn wait_for_readers(&mut self, micros: u64, until: u64) -> bool {
         let reaches = self.floor.seq;
         let begins = self.tail.is_none();
-        self.tail.get_or_insert_with(|| Box::new(Tail { log: Log::default(), reaches, until })).until = until;
+        let tail = self.tail.get_or_insert_with(|| Box::new(Tail { log: Log::default(), reaches, until, noted: micros }));
+        tail.until = until;
         begins
     }
 

@@ -447,17 +447,18 @@ impl<T: Transport> Reactor<T> {
         }
         let Some((read, waiting)) = self.reads.answered(ticket) else { return };
         let mut rendered = None;
+        let prompt = waiting.len() <= PROMPT_LISTENERS_MAX;
         for connection in waiting {
             // Whoever has ended, or has changed what it listens to, waits for it no longer.
             let Some(index) = self.connections.find(connection) else { continue };
             if self.connections[index].lag().is_some_and(|lag| lag.reading == Some(ticket)) {
-                self.take_page(index, &read, backlog, &mut rendered);
+                self.take_page(index, &read, backlog, prompt, &mut rendered);
             }
         }
     }
 
     /// Gives a connection its page. `rendered` is what an earlier one with the same subscriptions was sent.
-    fn take_page(&mut self, index: u32, read: &Read, backlog: &Backlog, rendered: &mut Option<Rendered>) {
+    fn take_page(&mut self, index: u32, read: &Read, backlog: &Backlog, prompt: bool, rendered: &mut Option<Rendered>) {
         let Some(lag) = self.connections[index].lag() else { return };
         lag.reading = None;
         if backlog.lost && lag.left {
@@ -502,7 +503,7 @@ impl<T: Transport> Reactor<T> {
         for (topic, message) in messages {
             while let Some((id, delivery, removal)) = self.next_removal(index, message.stamp.seq) {
                 self.send_page(index, &mut bytes, &mut page);
-                self.tell_removed(index, id, delivery, &removal);
+                self.tell_removed(index, id, delivery, &removal, true);
                 asked = true;
             }
             let Some(local) = self.subscribers.local(*topic) else { continue };
@@ -540,7 +541,7 @@ impl<T: Transport> Reactor<T> {
         }
         while let Some((id, delivery, removal)) = self.next_removal(index, backlog.end) {
             self.send_page(index, &mut bytes, &mut page);
-            self.tell_removed(index, id, delivery, &removal);
+            self.tell_removed(index, id, delivery, &removal, true);
         }
         let (run, shared) = run.unwrap_or_else(|| (Run::new(bytes), shared));
         self.count(Counter::Deliveries, shared);
@@ -550,7 +551,7 @@ impl<T: Transport> Reactor<T> {
             *rendered = Some(Rendered { encodings, run: run.clone(), deliveries: shared });
         }
         if !run.bytes.is_empty() {
-            self.push(index, run, true);
+            self.push(index, run, prompt);
         }
         let slot = &mut self.connections[index];
         if backlog.complete
@@ -592,6 +593,7 @@ impl<T: Transport> Reactor<T> {
         self.seen = self.seen.max(message.stamp.seq);
         let Some(gone) = self.subscribers.take(topic) else { return };
         self.count(Counter::Left, gone.listeners.len() as u64);
+        let prompt = gone.listeners.len() <= PROMPT_LISTENERS_MAX;
         // Listeners of one connection change places as they are taken out: find each by its list position.
         for (at, listener) in gone.listeners.iter().enumerate() {
             let index = listener.connection;
@@ -604,11 +606,6 @@ impl<T: Transport> Reactor<T> {
                 && moved.topic() != gone.local
             {
                 self.subscribers.listener_mut(moved.topic(), moved.at).place = place as u16;
-            }
-            let slot = &self.connections[index];
-            if slot.subscription_count() == 0 && slot.extra.as_ref().is_none_or(|extra| extra.joining.is_empty()) {
-                // The hub took the subscriptions with the topic; that the connection has none left only we know.
-                self.outgoing.push(ToHub::Leave { reactor: self.index, topics: Vec::new(), last: true });
             }
         }
         for listener in &gone.listeners {
@@ -627,12 +624,12 @@ impl<T: Transport> Reactor<T> {
                     lag.reading = None;
                     self.read_backlog(index);
                 }
-                None => self.tell_removed(index, listener.id, listener.delivery(), message),
+                None => self.tell_removed(index, listener.id, listener.delivery(), message, prompt),
             }
         }
     }
 
-    fn tell_removed(&mut self, index: u32, id: SubscriptionId, delivery: Delivery, message: &Arc<Message>) {
+    fn tell_removed(&mut self, index: u32, id: SubscriptionId, delivery: Delivery, message: &Arc<Message>, prompt: bool) {
         if self.connections[index].is(bits::DEAD) {
             return;
         }
@@ -640,7 +637,7 @@ impl<T: Transport> Reactor<T> {
             && self.connections[index].session.is_some()
         {
             let run = self.concatenate(encoding, std::iter::once(message));
-            self.push(index, run, true);
+            self.push(index, run, prompt);
             self.count(Counter::Deliveries, 1);
         }
         let remaining = self.connections[index].subscription_count();

@@ -3,7 +3,7 @@
 use super::inbox::{self, Bell};
 use super::thread::{self, Order};
 use super::transport::Transport;
-use super::{Control, Event, Limits, Reactor, listener};
+use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
 use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId};
@@ -316,9 +316,11 @@ impl Dialect for Small {
                 actions.respond(Response::new(403));
                 hold(true)
             }
-            "/socket" => {
+            path @ ("/socket" | "/elsewhere") => {
                 actions.accept();
-                let topic = JoinTopic { id: SubscriptionId(1), name: "a".into(), start: StartAt::Now, must_have_messages: false };
+                let name = if path == "/socket" { "a" } else { "b" };
+                let topic =
+                    JoinTopic { id: SubscriptionId(1), name: name.into(), start: StartAt::Now, must_have_messages: false };
                 actions.join(Join { topics: vec![topic], ..Join::default() }, Delivery::Shared(self.encoding));
                 Some(Opening::WebSocket { session: Box::new(Held), upgrade: Response::new(101) })
             }
@@ -739,10 +741,11 @@ fn latencies_are_measured_even_while_a_fan_out_never_ends() {
 #[test]
 fn a_connection_whose_last_topic_is_deleted_counts_no_longer_even_if_it_had_fallen_behind() {
     let mut house = House::new(limits());
-    let (live, behind) = (house.connect(), house.connect());
+    let (live, behind, elsewhere) = (house.connect(), house.connect(), house.connect());
     house.send(&live, UPGRADE);
     house.send(&behind, UPGRADE);
-    assert_eq!(house.subscribed_connections(), 2);
+    house.send(&elsewhere, UPGRADE.replace("/socket", "/elsewhere"));
+    assert_eq!(house.subscribed_connections(), 3);
     behind.takes(0);
     for _ in 0..5 {
         house.publish(&"m".repeat(100_000));
@@ -753,7 +756,7 @@ fn a_connection_whose_last_topic_is_deleted_counts_no_longer_even_if_it_had_fall
     house.hub.handle(ToHub::Delete { origin, topics: vec!["a".into()], payload: b"gone"[..].into() }, house.now);
     house.ask_hub();
     house.settle();
-    assert_eq!(house.subscribed_connections(), 0);
+    assert_eq!(house.subscribed_connections(), 1, "who listens elsewhere still counts");
 }
 
 #[test]
@@ -780,4 +783,55 @@ fn who_takes_nothing_does_not_hold_up_the_stop_and_who_is_slow_gets_everything()
     slow.takes_everything();
     house.writable(&slow);
     assert!(slow.got().len() > BIG && slow.is_shut());
+}
+
+#[test]
+fn a_page_that_many_wait_for_goes_out_in_slices() {
+    let mut house = House::new(limits());
+    let mut clients = Vec::new();
+    for _ in 0..PROMPT_LISTENERS_MAX + 100 {
+        let client = house.connect();
+        house.send(&client, UPGRADE);
+        client.takes(0);
+        client.got();
+        clients.push(client);
+    }
+    for number in 0..70 {
+        house.publish(&format!("{number},"));
+        house.settle();
+    }
+    assert_eq!(house.counted(Counter::Lagging), clients.len() as u64);
+    clients.iter().for_each(Client::takes_everything);
+    let writable = |client: &Client| Event { token: client.token, readable: false, writable: true, hangup: false };
+    let events: Vec<Event> = clients.iter().map(writable).collect();
+    house.turn(&events);
+    assert_eq!(house.inbox.len(), 1, "they share one read");
+    let House { reactor, inbox, now, .. } = &mut house;
+    reactor.turn(&[], &mut std::iter::from_fn(|| inbox.pop_front()), *now);
+    assert_eq!((reactor.prompt.len(), reactor.bulk.len()), (0, clients.len()));
+    house.settle();
+    let everything: String = (0..70).map(|number| format!("{number},")).collect();
+    assert!(clients.iter().all(|client| client.got() == everything));
+}
+
+#[test]
+fn the_end_of_a_large_topic_goes_out_in_slices() {
+    let mut house = House::new(limits());
+    let mut clients = Vec::new();
+    for _ in 0..PROMPT_LISTENERS_MAX + 100 {
+        let client = house.connect();
+        house.send(&client, UPGRADE);
+        client.got();
+        clients.push(client);
+    }
+    let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
+    house.hub.handle(ToHub::Delete { origin, topics: vec!["a".into()], payload: b"gone"[..].into() }, house.now);
+    house.ask_hub();
+    let House { reactor, inbox, now, .. } = &mut house;
+    reactor.turn(&[], &mut std::iter::from_fn(|| inbox.pop_front()), *now);
+    assert_eq!((reactor.prompt.len(), reactor.bulk.len()), (0, clients.len()));
+    house.ask_hub();
+    house.settle();
+    assert!(clients.iter().all(|client| client.got() == "gone"));
+    assert_eq!(house.subscribed_connections(), 0);
 }
