@@ -17,6 +17,7 @@ pub struct Rejection {
 
 impl Rejection {
     pub const UNAUTHORIZED: Rejection = Rejection::new(401, "Missing or invalid key");
+    pub const BAD_HANDSHAKE: Rejection = Rejection::new(400, "Bad WebSocket handshake");
     pub const TOO_LARGE: Rejection = Rejection::new(413, "Body too large");
     const BUSY: Rejection = Rejection::new(503, "Busy");
 

@@ -7,7 +7,7 @@ mod post;
 mod socket;
 
 use crate::access::{Digest, Key, Right, SharedAccess, bearer, digest};
-use crate::http::head::Head;
+use crate::http::head::{Head, Version};
 use crate::http::response::Response;
 use crate::session::{Actions, ConnectionLimits, Dialect, HeadLimits, Opening, Request};
 use crate::websocket::handshake::{HandshakeError, accept_key, is_upgrade};
@@ -64,7 +64,7 @@ impl Publish {
                 | HandshakeError::MissingKey
                 | HandshakeError::BadKey
                 | HandshakeError::MissingVersion,
-            ) => Opening::Respond(Rejection::new(400, "Bad WebSocket handshake").response()),
+            ) => Opening::Respond(Rejection::BAD_HANDSHAKE.response()),
         }
     }
 }
@@ -80,6 +80,10 @@ impl Dialect for Publish {
             return None;
         }
         let upgrade = is_upgrade(head);
+        if upgrade && (head.method != "GET" || head.version == Version::Http10) {
+            // RFC 6455, section 4.2.1.
+            return Some(Opening::Respond(Rejection::BAD_HANDSHAKE.response()));
+        }
         if !upgrade && head.method != "POST" {
             let response = Rejection::new(405, "Method not allowed").response().field("Allow", "POST");
             return Some(Opening::Respond(response));

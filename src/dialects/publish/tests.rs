@@ -4,7 +4,7 @@ use super::*;
 use crate::access::{Access, Pattern};
 use crate::clock::Now;
 use crate::exchange::{Answer, Entry, Published, Refusal};
-use crate::http::head::{BodyLength, Version};
+use crate::http::head::BodyLength;
 use crate::message::{Seq, Stamp};
 use crate::session::{Action, Door, Inbound, Session};
 use arc_swap::ArcSwap;
@@ -44,6 +44,27 @@ fn open(dialect: &Publish, method: &str, target: &str, fields: &[(&str, &str)], 
     };
     let peer = [127, 0, 0, 1].into();
     dialect.open(&Request { head: &head, door: Door::Public, peer, reactor: 0, now: Now::default() }, actions)
+}
+
+#[test]
+fn an_upgrade_that_is_no_get_over_http_1_1_is_refused() {
+    for (method, version) in [("POST", Version::Http11), ("PATCH", Version::Http11), ("GET", Version::Http10)] {
+        let fields = UPGRADE.into_iter().chain([BACKEND, JSON]).collect();
+        let (target, body) = ("/publish", BodyLength::None);
+        let head = Head { method, target, version, fields, body, keep_alive: true, expects_continue: false };
+        let peer = [127, 0, 0, 1].into();
+        let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: Now::default() };
+        match dialect().open(&request, &mut Actions::default()) {
+            Some(Opening::Respond(response)) => {
+                assert_eq!(
+                    (response.status, &response.body[..]),
+                    (400, &br#"{"error":"Bad WebSocket handshake"}"#[..]),
+                    "{method}"
+                );
+            }
+            _ => panic!("{method} {version:?} was taken"),
+        }
+    }
 }
 
 /// Status, body and fields of an answer at once.
