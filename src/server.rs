@@ -417,7 +417,7 @@ fn settings(config: &Config) -> Settings {
         topics_max,
         wildcard_prefix: push_stream.wildcard_prefix.as_str().into(),
         wildcard_topics_max: push_stream.max_wildcard_channels,
-        events_topic: (!push_stream.events_channel.is_empty()).then(|| push_stream.events_channel.as_str().into()),
+        events_topic: push_stream.events_topic(),
         heartbeats: heartbeat.into_iter().collect(),
         log_bytes_max: config.limits.log_bytes_max,
         unstored_age: Duration::from_secs(30),
@@ -440,7 +440,7 @@ fn registry(
         list.push(Arc::new(PushStream::new(config.push_stream.clone(), hostname(), access.clone(), encoders)));
     }
     if config.publish.enabled {
-        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes)));
+        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, config.push_stream.events_topic())));
     }
     list.push(Arc::new(Admin::new(metrics.clone(), readiness.clone(), page.clone(), head_bytes)));
     Registry::new(list, encoders.clone(), access.clone())

@@ -42,7 +42,7 @@ impl Socket {
     }
 
     fn message(&mut self, text: &str, actions: &mut Actions) {
-        match envelope::read(text, &self.publisher.key) {
+        match envelope::read(text, &self.publisher.key, self.shared.events_topic.as_ref()) {
             Ok((entries, asked)) => {
                 let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
                 self.unanswered_bytes += bytes;

@@ -29,7 +29,8 @@ fn dialect() -> Publish {
         key("limited", &[Right::Publish], &["a*"]),
         key("reader", &[Right::Statistics], &["*"]),
     ];
-    Publish::new(Options::default(), Arc::new(ArcSwap::from_pointee(Access { keys, tokens: vec![] })), 16_384)
+    let access = Arc::new(ArcSwap::from_pointee(Access { keys, tokens: vec![] }));
+    Publish::new(Options::default(), access, 16_384, Some("events".into()))
 }
 
 fn open(dialect: &Publish, method: &str, target: &str, fields: &[(&str, &str)], actions: &mut Actions) -> Option<Opening> {
@@ -154,7 +155,7 @@ fn only_the_configured_path_is_served() {
     let limits = dialect().head_limits("/publish").unwrap();
     assert_eq!((limits.field_bytes_max, limits.body_bytes_max), (16_384, 1_048_576));
     assert_eq!((limits.body_too_large)().body, br#"{"error":"Body too large"}"#);
-    let off = Publish::new(Options { enabled: false, ..Options::default() }, SharedAccess::default(), 16_384);
+    let off = Publish::new(Options { enabled: false, ..Options::default() }, SharedAccess::default(), 16_384, None);
     assert!(open(&off, "POST", "/publish", &[BACKEND, JSON], &mut actions).is_none());
     assert!(off.head_limits("/publish").is_none());
 }
@@ -278,6 +279,7 @@ fn bounds_are_inclusive() {
 
 #[test]
 fn reserved_and_foreign_topics_are_refused_by_their_index() {
+    assert_eq!(entry(r#"{"topic":"events","data":1}"#), Err(r#"403 {"error":"Topic name is reserved","index":0}"#.into()));
     assert_eq!(entry(r#"{"topic":"$a","data":1}"#), Err(r#"403 {"error":"Topic name is reserved","index":0}"#.into()));
     let mut session = post(("Authorization", "Bearer limited"));
     assert_eq!(
