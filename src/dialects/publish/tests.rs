@@ -278,6 +278,20 @@ fn bounds_are_inclusive() {
 }
 
 #[test]
+fn names_count_among_the_unanswered_bytes_too() {
+    let mut socket = socket(&dialect());
+    let element = format!(r#"{{"topic":"{}","data":1}}"#, "t".repeat(500));
+    let batch = format!("[{}]", vec![element; 1_000].join(","));
+    let taken = (0..40).take_while(|_| {
+        let takes = socket.accepts_input();
+        asked(|actions| socket.received(Inbound::Text(&batch), actions));
+        takes
+    });
+    // 8 MiB of what was received, rounded up to a whole message.
+    assert_eq!(taken.count(), 8 * 1024 * 1024 / batch.len() + 1);
+}
+
+#[test]
 fn reserved_and_foreign_topics_are_refused_by_their_index() {
     assert_eq!(entry(r#"{"topic":"events","data":1}"#), Err(r#"403 {"error":"Topic name is reserved","index":0}"#.into()));
     assert_eq!(entry(r#"{"topic":"$a","data":1}"#), Err(r#"403 {"error":"Topic name is reserved","index":0}"#.into()));
