@@ -436,7 +436,7 @@ fn registry(
         list.push(Arc::new(PushStream::new(config.push_stream.clone(), hostname(), access.clone(), encoders)));
     }
     if config.publish.enabled {
-        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes)));
+        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, config.push_stream.events_topic())));
     }
     list.push(Arc::new(Admin::new(metrics.clone(), readiness.clone(), page.clone(), head_bytes)));
     Registry::new(list, encoders.clone(), access.clone())

@@ -112,10 +112,16 @@ fn ps_44_no_token_is_401_and_no_right_is_403_before_the_upgrade() {
     );
     let server = Server::with_config(&text);
     let mut client = server.subscribe(1, Mode::WebSocket, "a", "").client;
+    let mut poll = server.subscribe(2, Mode::LongPoll, "a", "");
+    let mut stream = server.subscribe(3, Mode::Stream, "a", "").client;
     server.pass(12.5);
     server.expect_silence(&mut client);
+    server.expect_silence(&mut stream);
     server.pass(1.5);
     client.expect_close(1008, &format!("{{\"http_status\": 401, \"explain\":\"{MISSING}\"}}"));
+    let ended = poll.response();
+    assert_eq!((ended.status, ended.explain()), (401, Some(MISSING)));
+    assert_eq!(stream.chunk(), b"", "the last chunk");
     assert_eq!(answer(&server, Mode::ShortPoll, &format!("/shortpoll/a?auth_token={TOKEN}"), "").status, 401);
 }
 
@@ -142,6 +148,15 @@ fn ps_45_auth_errors_may_be_told_by_a_close() {
     server.reload(config(&format!("{LISTEN}auth_errors = \"close\"\n{without}"))).unwrap();
     server.pass(1.0);
     client.expect_close(3401, MISSING);
+    // Narrowed later: 3403.
+    let server = Server::with_access("auth_errors = \"close\"\n");
+    let mut client = server.subscribe(1, Mode::WebSocket, "public1/private", "").client;
+    let narrowed = ACCESS
+        .replace(&format!("token = \"{TOKEN}\"\ntopics = [\"*\"]"), &format!("token = \"{TOKEN}\"\ntopics = [\"public*\"]"));
+    assert_ne!(narrowed, ACCESS);
+    server.reload(config(&format!("{LISTEN}auth_errors = \"close\"\n{narrowed}"))).unwrap();
+    server.pass(1.0);
+    client.expect_close(3403, NO_RIGHT);
 }
 
 /// PS-46 [F] A token or key never appears in logs, metrics or statistics.

@@ -20,14 +20,25 @@ const EVENT_BYTES_MAX: usize = 128;
 /// How much of an unknown key an error names.
 const SHOWN_CHARS_MAX: usize = 64;
 
-/// Reads a body or a WebSocket message of a publisher with this key.
-pub fn read(text: &str, key: &Key) -> Result<(Vec<Entry>, Asked), Rejection> {
+/// Reads a body or a WebSocket message of a publisher with this key; nobody may publish to `events_topic`.
+pub fn read(text: &str, key: &Key, events_topic: Option<&TopicName>) -> Result<(Vec<Entry>, Asked), Rejection> {
+    let allowed = |entry: Entry, index: usize| {
+        if entry.topic.is_reserved() || Some(&entry.topic) == events_topic {
+            return Err(Rejection::at(index, 403, "Topic name is reserved"));
+        }
+        if !key.covers(entry.topic.as_str()) {
+            return Err(Rejection::at(index, 403, "Topic not allowed"));
+        }
+        Ok(entry)
+    };
     let body = text.trim_start_matches([' ', '\t', '\r', '\n']);
     let array = body.starts_with('[');
     let entries = if array {
-        array_of(text)?.iter().enumerate().map(|(index, raw)| entry(raw, index, key)).collect::<Result<_, _>>()?
+        let elements = array_of(text)?;
+        let read = elements.iter().enumerate().map(|(index, raw)| allowed(entry(raw, index)?, index));
+        read.collect::<Result<_, _>>()?
     } else if body.starts_with('{') {
-        vec![entry(text, 0, key)?]
+        vec![allowed(entry(text, 0)?, 0)?]
     } else {
         // serde would read other shapes into structs, too.
         let problem = match json::compact(text.as_bytes(), &mut Vec::new(), usize::MAX) {
@@ -86,7 +97,7 @@ impl<'de> Visitor<'de> for Elements<'_, 'de> {
 }
 
 /// Reads one object.
-fn entry(text: &str, index: usize, key: &Key) -> Result<Entry, Rejection> {
+fn entry(text: &str, index: usize) -> Result<Entry, Rejection> {
     if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return Err(Rejection::at(index, 422, "expected an object"));
     }
@@ -94,14 +105,7 @@ fn entry(text: &str, index: usize, key: &Key) -> Result<Entry, Rejection> {
         Ok(Read(fields)) => fields.map_err(|problem| Rejection::at(index, 422, problem))?,
         Err(_) => return Err(Rejection::at(index, 422, not_json(text))),
     };
-    let entry = fields.check().map_err(|problem| Rejection::at(index, 422, problem))?;
-    if entry.topic.is_reserved() {
-        return Err(Rejection::at(index, 403, "Topic name is reserved"));
-    }
-    if !key.covers(entry.topic.as_str()) {
-        return Err(Rejection::at(index, 403, "Topic not allowed"));
-    }
-    Ok(entry)
+    fields.check().map_err(|problem| Rejection::at(index, 422, problem))
 }
 
 /// The values of one object, or what is wrong with its keys.

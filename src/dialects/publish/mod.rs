@@ -9,6 +9,7 @@ mod socket;
 use crate::access::{Digest, Key, Right, SharedAccess, bearer, digest};
 use crate::http::head::{Head, Version};
 use crate::http::response::Response;
+use crate::message::TopicName;
 use crate::session::{Actions, ConnectionLimits, Dialect, HeadLimits, Opening, Request};
 use crate::websocket::handshake::{HandshakeError, accept_key, is_upgrade};
 use answer::Rejection;
@@ -27,11 +28,13 @@ struct Shared {
     options: Options,
     access: SharedAccess,
     limits: ConnectionLimits,
+    /// What the server alone publishes to, beside its `$` topics.
+    events_topic: Option<TopicName>,
 }
 
 impl Publish {
-    /// `head_bytes` bounds the fields of a request.
-    pub fn new(options: Options, access: SharedAccess, head_bytes: usize) -> Publish {
+    /// `head_bytes` bounds the fields of a request; nobody may publish to `events_topic`.
+    pub fn new(options: Options, access: SharedAccess, head_bytes: usize, events_topic: Option<TopicName>) -> Publish {
         let limits = ConnectionLimits {
             message_bytes_max: usize::try_from(options.body_bytes_max).unwrap_or(usize::MAX),
             message_fragments_max: 64,
@@ -39,7 +42,7 @@ impl Publish {
             no_progress: Duration::from_secs(30),
             close_time: Duration::from_secs(2),
         };
-        Publish { shared: Arc::new(Shared { options, access, limits }), head_bytes }
+        Publish { shared: Arc::new(Shared { options, access, limits, events_topic }), head_bytes }
     }
 
     fn serves(&self, path: &str) -> bool {

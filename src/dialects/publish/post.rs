@@ -44,7 +44,7 @@ impl Session for Post {
         let (Inbound::Body(body), State::Receiving(publisher)) = (inbound, &self.state) else { return };
         let read = std::str::from_utf8(&body)
             .map_err(|error| Rejection::at(0, 422, format!("not JSON: invalid UTF-8 at byte {}", error.valid_up_to())))
-            .and_then(|text| envelope::read(text, &publisher.key));
+            .and_then(|text| envelope::read(text, &publisher.key, self.shared.events_topic.as_ref()));
         match read {
             Ok((entries, asked)) => {
                 self.state = State::Asked(asked);

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A peer that is silent is pinged this often; after so many silent intervals it counts as gone.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const SILENT_INTERVALS_MAX: u8 = 3;
-/// Messages without an answer, and bytes of their payloads; beyond either the server reads no more until answers have gone.
+/// Messages without an answer, and their bytes; beyond either the server reads no more until answers have gone.
 const UNANSWERED_MAX: usize = 1_024;
 const UNANSWERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -29,7 +29,7 @@ pub struct Socket {
 }
 
 enum Slot {
-    /// The hub has it. `bytes` are those of the payloads.
+    /// The hub has it. `bytes` are those of the whole message: topics and idempotency keys take memory, too.
     Asked { asked: Asked, bytes: usize },
     /// Answered by the session itself, behind messages that the hub has not answered yet.
     Rejected(String),
@@ -42,9 +42,9 @@ impl Socket {
     }
 
     fn message(&mut self, text: &str, actions: &mut Actions) {
-        match envelope::read(text, &self.publisher.key) {
+        match envelope::read(text, &self.publisher.key, self.shared.events_topic.as_ref()) {
             Ok((entries, asked)) => {
-                let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+                let bytes = text.len();
                 self.unanswered_bytes += bytes;
                 self.slots.push_back(Slot::Asked { asked, bytes });
                 actions.publish(entries, None);

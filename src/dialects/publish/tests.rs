@@ -29,7 +29,8 @@ fn dialect() -> Publish {
         key("limited", &[Right::Publish], &["a*"]),
         key("reader", &[Right::Statistics], &["*"]),
     ];
-    Publish::new(Options::default(), Arc::new(ArcSwap::from_pointee(Access { keys, tokens: vec![] })), 16_384)
+    let access = Arc::new(ArcSwap::from_pointee(Access { keys, tokens: vec![] }));
+    Publish::new(Options::default(), access, 16_384, Some("events".into()))
 }
 
 fn open(dialect: &Publish, method: &str, target: &str, fields: &[(&str, &str)], actions: &mut Actions) -> Option<Opening> {
@@ -154,7 +155,7 @@ fn only_the_configured_path_is_served() {
     let limits = dialect().head_limits("/publish").unwrap();
     assert_eq!((limits.field_bytes_max, limits.body_bytes_max), (16_384, 1_048_576));
     assert_eq!((limits.body_too_large)().body, br#"{"error":"Body too large"}"#);
-    let off = Publish::new(Options { enabled: false, ..Options::default() }, SharedAccess::default(), 16_384);
+    let off = Publish::new(Options { enabled: false, ..Options::default() }, SharedAccess::default(), 16_384, None);
     assert!(open(&off, "POST", "/publish", &[BACKEND, JSON], &mut actions).is_none());
     assert!(off.head_limits("/publish").is_none());
 }
@@ -277,7 +278,22 @@ fn bounds_are_inclusive() {
 }
 
 #[test]
+fn names_count_among_the_unanswered_bytes_too() {
+    let mut socket = socket(&dialect());
+    let element = format!(r#"{{"topic":"{}","data":1}}"#, "t".repeat(500));
+    let batch = format!("[{}]", vec![element; 1_000].join(","));
+    let taken = (0..40).take_while(|_| {
+        let takes = socket.accepts_input();
+        asked(|actions| socket.received(Inbound::Text(&batch), actions));
+        takes
+    });
+    // 8 MiB of what was received, rounded up to a whole message.
+    assert_eq!(taken.count(), 8 * 1024 * 1024 / batch.len() + 1);
+}
+
+#[test]
 fn reserved_and_foreign_topics_are_refused_by_their_index() {
+    assert_eq!(entry(r#"{"topic":"events","data":1}"#), Err(r#"403 {"error":"Topic name is reserved","index":0}"#.into()));
     assert_eq!(entry(r#"{"topic":"$a","data":1}"#), Err(r#"403 {"error":"Topic name is reserved","index":0}"#.into()));
     let mut session = post(("Authorization", "Bearer limited"));
     assert_eq!(
