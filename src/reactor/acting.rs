@@ -162,7 +162,8 @@ impl<T: Transport> Reactor<T> {
 
     /// The hub is not asked when a bound is reached.
     fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) {
-        let bytes: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+        // Many short messages under long names weigh, too.
+        let bytes: usize = entries.iter().map(|entry| entry.payload.len() + entry.topic.as_str().len()).sum();
         // One publication is always let through, else one larger than the bound never would be.
         let full = self.unanswered.len() >= self.limits.unanswered_max
             || (!self.unanswered.is_empty() && self.unanswered_bytes + bytes > self.limits.unanswered_bytes_max);
