@@ -8,6 +8,17 @@
 //!   sessions, outboxes  ║ ◀───────────────────────────────╢
 //!                       ║   ToReactor (one FIFO per reactor + waker)
 //! ```
+//!
+//! **A publish.** A socket is readable: a [`reactor`] reads it, [`http`] completes the request, a session of
+//! [`dialects`] wishes to publish. The [`hub`] stamps the message, has the [`engine`] release it, and tells every
+//! reactor with a listener, then the publisher. Each reactor makes one frame of consecutive messages and puts it into
+//! the outbox of everybody who listens there.
+//!
+//! **A subscribe.** A dialect checks who asks and for what, and wishes to join. The hub attaches all topics or none, and
+//! says where each begins. If that lies before the present, the connection reads bounded pages of the log until it has
+//! caught up; from then on it is live.
+//!
+//! `docs/ARCHITECTURE.md` has the rules that keep this correct.
 #![forbid(unsafe_code)]
 
 pub mod access;
