@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire::clock::Now;
-use fanwire::exchange::{Cursor, Entry, Join, JoinTopic, StartAt, SubscriptionId};
+use fanwire::exchange::{Entry, Join, JoinTopic, StartAt, SubscriptionId};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::{Hub, Settings, Window};
 use fanwire::metrics::Metrics;
@@ -42,7 +42,7 @@ fn hub(topics: usize, reactors: usize, now: Now) -> Hub {
         for topic in 0..topics {
             let topic =
                 JoinTopic { id: SubscriptionId(0), name: name(topic).into(), start: StartAt::Now, must_have_messages: false };
-            let join = Join { topics: vec![topic], cursor: Cursor::default(), subscribers_max: 0 };
+            let join = Join { topics: vec![topic], ..Join::default() };
             hub.handle(ToHub::Join { origin: origin(reactor), join, first: true }, now);
         }
         // Nobody reads that they have joined.
@@ -74,8 +74,9 @@ fn bench(criterion: &mut Criterion) {
                         store: true,
                         event: None,
                         key: None,
+                        except: None,
                     };
-                    hub.handle(ToHub::Publish { origin: origin(0), entries: vec![entry], question: None }, now);
+                    hub.handle(ToHub::Publish { origin: origin(0), entries: vec![entry], report: None }, now);
                 }
                 for reactor in 0..reactors {
                     hub.take_replies(reactor, &mut replies);

@@ -102,10 +102,10 @@ impl House {
     }
 
     fn publish(&mut self, messages: usize, payload: &Arc<[u8]>) {
-        let entry = Entry { topic: "a".into(), payload: payload.clone(), store: true, event: None, key: None };
+        let entry = Entry { topic: "a".into(), payload: payload.clone(), store: true, event: None, key: None, except: None };
         // Nobody waits for the answer to this ticket.
         let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
-        self.hub.handle(ToHub::Publish { origin, entries: vec![entry; messages], question: None }, self.now);
+        self.hub.handle(ToHub::Publish { origin, entries: vec![entry; messages], report: None }, self.now);
         self.settle();
     }
 }

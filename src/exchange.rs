@@ -1,11 +1,13 @@
 //! What a session may ask of the hub, and what the hub answers: the words that both sides share.
 
-use crate::message::{EventFields, Seq, Stamp, TopicName};
+use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Names one subscription of one connection. Chosen by its session, unique within the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionId(pub u32);
+pub struct SubscriptionId(pub u16);
 
 /// The hub's handle of a topic. A topic that is forgotten and comes back has another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,14 +45,71 @@ pub struct EventCursor {
     pub otherwise: Option<(u64, u64)>,
 }
 
+/// How far back a dialect shows what a topic keeps: the log has the largest window of all dialects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The newest so many stored messages.
+    pub count: usize,
+    /// Not older than this.
+    pub age: Duration,
+}
+
+impl Reach {
+    /// Everything that is kept.
+    pub const EVERYTHING: Reach = Reach { count: usize::MAX, age: Duration::MAX };
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        Reach::EVERYTHING
+    }
+}
+
 /// All topics of one request. The hub attaches all or none, at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct Join {
     pub topics: Vec<JoinTopic>,
     pub cursor: Cursor,
+    /// What is stored beyond it counts as gone.
+    pub reach: Reach,
     /// Refuse when a topic already has this many subscriptions; 0 = no limit.
     pub subscribers_max: u32,
+    /// Answered with [`Joined::replay`]: what these topics have missed, all of it or nothing.
+    pub history: Option<Vec<Missed>>,
 }
+
+/// A conversation that goes on over several connections, named by 128 random bits: a credential, so it is never shown.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConversationId(pub u128);
+
+impl fmt::Debug for ConversationId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ConversationId(…)")
+    }
+}
+
+/// What somebody has not seen of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    pub topic: TopicName,
+    pub after: After,
+    /// Stored messages after this one are not wanted: they were sent already. Those after the head of the instant never are.
+    pub until: Seq,
+}
+
+/// The last that somebody has of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The message with this place in the topic's history, counted in its epoch.
+    Offset { epoch: u64, offset: u64 },
+    /// Everything of the seconds before this Unix second.
+    Before(u64),
+    /// Everything up to this place in the order.
+    Seq(Seq),
+}
+
+/// The stored messages that were missed, of all topics asked for, in order; `None`: not all of them are there any more.
+pub type Replay = Option<Vec<Arc<Message>>>;
 
 #[derive(Clone, Debug)]
 pub struct JoinTopic {
@@ -73,6 +132,8 @@ pub struct Joined {
     pub gap: bool,
     /// The cursor was newer than anything this server has stamped. It counts as none; `gap` is set too.
     pub foreign: bool,
+    /// Answers [`Join::history`]; messages up to `head`.
+    pub replay: Option<Replay>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +154,8 @@ pub struct Entry {
     pub event: Option<Box<EventFields>>,
     /// Idempotency key: the same (topic, key) within two minutes publishes nothing and answers as the first time.
     pub key: Option<Box<str>>,
+    /// The connection of this conversation does not get it.
+    pub except: Option<ConversationId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +187,32 @@ pub enum Question {
     Head,
     /// The server's sums, and the rows of some topics.
     Report(Selection),
+    History {
+        missed: Vec<Missed>,
+        reach: Reach,
+    },
+    /// Takes over what an earlier connection of a conversation left, once. One that is still open hears
+    /// [`Notice::TakenOver`] first.
+    Resume(ConversationId),
+    /// Has every session of the server hear it; answered when all of them are about to.
+    Announce(Notice),
+}
+
+/// What a session hears that concerns it beside its topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The conversation goes on over a newer connection.
+    TakenOver,
+    /// Connections that are known under this name end; `reconnect`: they may come back.
+    Disconnect { name: Box<str>, reconnect: bool },
+}
+
+/// What a conversation leaves when its connection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Legacy {
+    pub conversation: ConversationId,
+    /// What only its dialect understands, and how long somebody may ask for it; `None`: nothing.
+    pub state: Option<(Arc<[u8]>, Duration)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,5 +269,9 @@ pub enum Answer {
     },
     /// How many of the named topics existed.
     Deleted(usize),
+    History(Replay),
+    /// With the released head of that instant; `None`: nothing was left under that name.
+    Resumed(Option<(Arc<[u8]>, Stamp)>),
+    Announced,
     Refused(Refusal),
 }

@@ -93,6 +93,12 @@ pub struct Message {
     pub event: Option<Box<EventFields>>,
     /// Whether the topic's log keeps it.
     pub stored: bool,
+    /// Counts the topic's stored messages from 1 without a hole, as long as `epoch` stays the same; 0: not stored.
+    pub offset: u64,
+    /// Names the life of the topic in which `offset` counts: the `Seq` of its first stored message.
+    pub epoch: u64,
+    /// This connection does not get it: its reactor, and its token there.
+    pub except: Option<Box<(u16, u64)>>,
     /// Monotonic microseconds at which it was ordered: the start of the publish-to-write latency.
     pub ordered_micros: u64,
     encoded: OnceLock<Box<Encoded>>,
@@ -108,7 +114,19 @@ struct Encoded {
 impl Message {
     /// A stored message without event fields; the hub sets what differs.
     pub fn new(stamp: Stamp, topic: TopicName, id: i64, payload: Arc<[u8]>) -> Message {
-        Message { stamp, topic, id, payload, event: None, stored: true, ordered_micros: 0, encoded: OnceLock::new() }
+        Message {
+            stamp,
+            topic,
+            id,
+            payload,
+            event: None,
+            stored: true,
+            offset: 0,
+            epoch: 0,
+            except: None,
+            ordered_micros: 0,
+            encoded: OnceLock::new(),
+        }
     }
 
     /// The frame of one encoding, made by the first who asks, whichever thread that is.

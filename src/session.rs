@@ -2,7 +2,9 @@
 
 use crate::access::SharedAccess;
 use crate::clock::Now;
-use crate::exchange::{Answer, Entry, Join, Joined, Question, Refusal, SubscriptionId};
+use crate::exchange::{
+    Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId,
+};
 use crate::http::head::Head;
 use crate::http::response::Response;
 use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
@@ -28,6 +30,8 @@ pub struct Request<'a> {
     /// Index of the reactor that serves it: shown by `/health`.
     pub reactor: u16,
     pub now: Now,
+    /// The server is about to stop: who asks now had better ask another one.
+    pub draining: bool,
 }
 
 /// One of the protocols that are spoken here.
@@ -97,6 +101,14 @@ pub trait Session: Send {
 
     fn answered(&mut self, _answer: Answer, _actions: &mut Actions) {}
 
+    /// Something was announced to every session, or to this one.
+    fn noticed(&mut self, _notice: &Notice, _actions: &mut Actions) {}
+
+    /// The connection ends: what a later one of the same conversation may ask for.
+    fn legacy(&self) -> Option<Legacy> {
+        None
+    }
+
     /// The time asked for with [`Actions::wake_at`] has come.
     fn woken(&mut self, _actions: &mut Actions) {}
 
@@ -144,10 +156,12 @@ pub enum Inbound<'a> {
 }
 
 /// How messages of a subscription reach its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The same frame for every subscriber; the session is not asked.
     Shared(EncodingId),
+    /// A text frame of `prefix`, which is the subscriber's own, and what the encoder makes, which everybody shares.
+    Prefixed { encoding: EncodingId, prefix: Frame },
     /// The session gets each message.
     PerSubscriber,
 }
@@ -158,12 +172,15 @@ pub enum Action {
     Respond(Response),
     Begin(Response),
     Send(Frame),
+    Ping(Frame),
+    Replay { encoding: EncodingId, prefix: Frame, messages: Vec<Arc<Message>> },
+    Introduce(ConversationId),
     Finish,
     Close { code: Option<u16>, reason: String },
     Hangup,
     Join { join: Join, delivery: Delivery },
     Leave(Vec<SubscriptionId>),
-    Publish { entries: Vec<Entry>, question: Option<Question> },
+    Publish { entries: Vec<Entry>, report: Option<Selection> },
     Delete { topics: Vec<TopicName>, payload: Arc<[u8]> },
     Ask(Question),
     WakeAt(u64),
@@ -179,6 +196,8 @@ pub struct Actions {
     pub heard: bool,
     /// The connection is still reading what it missed.
     pub catching_up: bool,
+    /// Numbers the connections of a reactor, small numbers first: spreads what would else happen at one instant.
+    pub index: u32,
     list: Vec<Action>,
 }
 
@@ -207,6 +226,22 @@ impl Actions {
         self.list.push(Action::Send(frame.into()));
     }
 
+    /// Sends bytes behind everything that is queued; takes the place of an earlier ping that still waits for the socket.
+    pub fn ping(&mut self, frame: Frame) {
+        self.list.push(Action::Ping(frame));
+    }
+
+    /// Sends messages as [`Delivery::Prefixed`] does, whenever they were published.
+    pub fn replay(&mut self, encoding: EncodingId, prefix: Frame, messages: Vec<Arc<Message>>) {
+        self.list.push(Action::Replay { encoding, prefix, messages });
+    }
+
+    /// Until it ends, this connection is that of the conversation: see [`Entry::except`], [`Question::Resume`] and
+    /// [`Session::legacy`].
+    pub fn introduce(&mut self, conversation: ConversationId) {
+        self.list.push(Action::Introduce(conversation));
+    }
+
     /// Ends an endless answer (the last chunk is written for the session) and the session with it.
     pub fn finish(&mut self) {
         self.list.push(Action::Finish);
@@ -231,8 +266,8 @@ impl Actions {
     }
 
     /// All or nothing; answered with [`Answer::Published`] or [`Answer::Refused`].
-    pub fn publish(&mut self, entries: Vec<Entry>, question: Option<Question>) {
-        self.list.push(Action::Publish { entries, question });
+    pub fn publish(&mut self, entries: Vec<Entry>, report: Option<Selection>) {
+        self.list.push(Action::Publish { entries, report });
     }
 
     /// Answered with [`Answer::Deleted`].

@@ -159,9 +159,10 @@ impl House {
     }
 
     fn publish(&mut self) {
-        let entry = Entry { topic: "news".into(), payload: b"hello"[..].into(), store: false, event: None, key: None };
+        let entry =
+            Entry { topic: "news".into(), payload: b"hello"[..].into(), store: false, event: None, key: None, except: None };
         let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
-        self.hub.handle(ToHub::Publish { origin, entries: vec![entry], question: None }, self.now);
+        self.hub.handle(ToHub::Publish { origin, entries: vec![entry], report: None }, self.now);
         self.ask_hub();
     }
 

@@ -1,7 +1,7 @@
 //! The hub: ordering one publication, and reading a page of what was missed.
 
 use crate::scene::{self, NOW, TOPIC, origin, publication};
-use fanwire::exchange::{Cursor, Join, JoinTopic, StartAt, SubscriptionId, TopicId};
+use fanwire::exchange::{Join, JoinTopic, StartAt, SubscriptionId, TopicId};
 use fanwire::hub::Hub;
 use fanwire::hub::request::{PAGE_MESSAGES, ReadTopic, ToHub, ToReactor};
 use fanwire::message::Seq;
@@ -25,7 +25,7 @@ impl Asked {
         let mut asked = Asked { hub: scene::hub(Arc::new(Metrics::new(1))), requests: Vec::new(), replies: Vec::new() };
         let topics =
             vec![JoinTopic { id: SubscriptionId(0), name: TOPIC.into(), start: StartAt::Now, must_have_messages: false }];
-        let join = Join { topics, cursor: Cursor::default(), subscribers_max: 0 };
+        let join = Join { topics, ..Join::default() };
         asked.requests.push(ToHub::Join { origin: origin(), join, first: true });
         asked.answer();
         let topic = match asked.replies.pop() {

@@ -85,6 +85,6 @@ pub fn origin() -> Origin {
 
 /// The publication of one stored message.
 pub fn publication() -> ToHub {
-    let entry = Entry { topic: TOPIC.into(), payload: payload(), store: true, event: None, key: None };
-    ToHub::Publish { origin: origin(), entries: vec![entry], question: None }
+    let entry = Entry { topic: TOPIC.into(), payload: payload(), store: true, event: None, key: None, except: None };
+    ToHub::Publish { origin: origin(), entries: vec![entry], report: None }
 }

@@ -78,7 +78,7 @@ impl Hub {
                 self.wait_for_readers(id);
             }
         }
-        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign }, created))
+        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay: None }, created))
     }
 
     pub(super) fn leave(&mut self, reactor: u16, topics: &[TopicId], last: bool) {

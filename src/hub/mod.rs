@@ -29,7 +29,7 @@ mod topic;
 use crate::clock::Now;
 use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
-use crate::exchange::{Answer, Published, Question};
+use crate::exchange::{Answer, Published, Question, Selection};
 use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
 use ages::{Ages, Aging};
@@ -123,7 +123,7 @@ pub struct Hub {
 /// What happens when a transaction has been applied.
 enum Waiting {
     Nothing,
-    Published { origin: Origin, published: Vec<Published>, question: Option<Question> },
+    Published { origin: Origin, published: Vec<Published>, report: Option<Selection> },
     Deleted { origin: Origin, topics: usize },
 }
 
@@ -206,10 +206,11 @@ impl Hub {
             ToHub::Join { origin, join, first } => self.join(origin, join, first),
             ToHub::Leave { reactor, topics, last } => self.leave(reactor, &topics, last),
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
-            ToHub::Publish { origin, entries, question } => self.publish(origin, entries, question),
+            ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
             ToHub::Ask { origin, question } => self.ask(origin, &question),
             ToHub::Settings(settings) => self.change_settings(*settings),
+            ToHub::Introduce { .. } | ToHub::Part { .. } => {}
             ToHub::Turned(_) | ToHub::Stop => {}
         }
         self.count();
@@ -252,6 +253,9 @@ impl Hub {
         let answer = match question {
             Question::Head => Answer::Head(self.released),
             Question::Report(selection) => Answer::Report(Box::new(self.report(selection))),
+            Question::History { .. } => Answer::History(None),
+            Question::Resume(_) => Answer::Resumed(None),
+            Question::Announce(_) => Answer::Announced,
         };
         self.reply(origin, answer);
     }
@@ -292,11 +296,8 @@ impl Hub {
             self.released = transaction.head;
             match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
                 Waiting::Nothing => {}
-                Waiting::Published { origin, published, question } => {
-                    let report = match question {
-                        Some(Question::Report(selection)) => Some(Box::new(self.report(&selection))),
-                        Some(Question::Head) | None => None,
-                    };
+                Waiting::Published { origin, published, report } => {
+                    let report = report.map(|selection| Box::new(self.report(&selection)));
                     self.acknowledge(origin, Answer::Published { published, report });
                 }
                 Waiting::Deleted { origin, topics } => self.acknowledge(origin, Answer::Deleted(topics)),
@@ -355,7 +356,7 @@ mod tests {
         let (now, mut replies) = (bench.now, Vec::new());
         for payload in ["1", "2"] {
             let entries = vec![entry("a", payload)];
-            bench.hub.handle(ToHub::Publish { origin: Bench::origin(0), entries, question: None }, now);
+            bench.hub.handle(ToHub::Publish { origin: Bench::origin(0), entries, report: None }, now);
         }
         bench.pass(Duration::from_secs(1));
         let now = bench.now;
@@ -386,7 +387,7 @@ mod tests {
     fn the_first_stamps_come_from_the_clock() {
         let now = Now { micros: 5, unix_micros: BEGIN * 1_000_000 + 250 };
         let mut hub = Hub::new(settings(), 1, now, Arc::new(Metrics::new(1)));
-        hub.handle(ToHub::Publish { origin: Bench::origin(0), entries: vec![entry("a", "1")], question: None }, now);
+        hub.handle(ToHub::Publish { origin: Bench::origin(0), entries: vec![entry("a", "1")], report: None }, now);
         assert_eq!(hub.history_begins, Stamp { seq: Seq(now.unix_micros), seconds: BEGIN, tag: 250_000 });
         assert_eq!(hub.released.position(), (BEGIN, 250_001));
     }

@@ -1,7 +1,7 @@
 //! Publishing and deleting: judged as a whole, stamped, and applied once the engine says so.
 
 use crate::engine::Change;
-use crate::exchange::{Answer, Entry, Published, Question, Refusal, TopicId};
+use crate::exchange::{Answer, Entry, Published, Refusal, Selection, TopicId};
 use crate::hub::events::Happening;
 use crate::hub::log::kept_bytes;
 use crate::hub::request::{Origin, ToReactor};
@@ -27,9 +27,9 @@ enum Judged {
 }
 
 impl Hub {
-    pub(super) fn publish(&mut self, origin: Origin, entries: Vec<Entry>, question: Option<Question>) {
+    pub(super) fn publish(&mut self, origin: Origin, entries: Vec<Entry>, report: Option<Selection>) {
         match self.judge(&entries) {
-            Ok(judged) => self.order(origin, entries, &judged, question),
+            Ok(judged) => self.order(origin, entries, &judged, report),
             Err(refusal) => {
                 self.totals.refused += 1;
                 self.acknowledge(origin, Answer::Refused(refusal));
@@ -79,7 +79,7 @@ impl Hub {
         messages > QUEUED_MESSAGES_MAX || bytes > QUEUED_BYTES_MAX
     }
 
-    fn order(&mut self, origin: Origin, entries: Vec<Entry>, judged: &[Judged], question: Option<Question>) {
+    fn order(&mut self, origin: Origin, entries: Vec<Entry>, judged: &[Judged], report: Option<Selection>) {
         let is_absent = |(_, judged): &(&Entry, &Judged)| matches!(judged, Judged::New(None));
         // The events of new topics come first, so that the messages stay consecutive.
         for (entry, _) in entries.iter().zip(judged).filter(is_absent) {
@@ -106,7 +106,7 @@ impl Hub {
             };
             published.push(Published { stamp, duplicate });
         }
-        self.submit(changes, Waiting::Published { origin, published, question });
+        self.submit(changes, Waiting::Published { origin, published, report });
     }
 
     /// Gives a message its stamp and its id.
@@ -226,7 +226,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::{Cursor, Selection, StartAt};
+    use crate::exchange::{Cursor, StartAt};
     use crate::hub::request::ToHub;
     use crate::hub::testing::{BEGIN, Bench, entry, settings, text, topic};
     use std::time::Duration;
@@ -336,9 +336,9 @@ mod tests {
     #[test]
     fn the_report_of_a_publication_is_taken_just_after_it() {
         let mut bench = Bench::new(settings());
-        let question = Some(Question::Report(Selection::Names(vec!["b".into(), "nobody".into(), "a".into()])));
+        let report = Some(Selection::Names(vec!["b".into(), "nobody".into(), "a".into()]));
         let entries = vec![entry("a", "1"), entry("b", "1"), Entry { store: false, ..entry("b", "2") }];
-        bench.handle(ToHub::Publish { origin: Bench::origin(0), entries, question });
+        bench.handle(ToHub::Publish { origin: Bench::origin(0), entries, report });
         let Some(ToReactor::Answer { answer, .. }) = bench.inbox(0).pop() else { panic!("it was answered") };
         let Answer::Published { report: Some(report), .. } = *answer else { panic!("{answer:?}") };
         let rows: Vec<_> = report.rows.iter().map(|row| (row.name.as_str(), row.published, row.stored)).collect();
@@ -351,7 +351,7 @@ mod tests {
         let mut bench = Bench::new(settings());
         let mut replies = Vec::new();
         let entries = vec![entry("a", "1")];
-        bench.hub.handle(ToHub::Publish { origin: Bench::origin(1), entries, question: None }, bench.now);
+        bench.hub.handle(ToHub::Publish { origin: Bench::origin(1), entries, report: None }, bench.now);
         bench.hub.take_replies(1, &mut replies);
         assert!(replies.is_empty());
         let acknowledgements: Vec<_> = bench.hub.take_acknowledgements().collect();

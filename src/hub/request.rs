@@ -1,6 +1,6 @@
 //! The two messages between reactors and the hub: one shared queue in, one FIFO per reactor out.
 
-use crate::exchange::{Answer, Entry, Join, Joined, Question, Refusal, TopicId};
+use crate::exchange::{Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, TopicId};
 use crate::hub::Settings;
 use crate::message::{Message, Seq, TopicName};
 use crossbeam_channel::Sender;
@@ -53,11 +53,15 @@ pub enum ToHub {
     /// Answered by `Backlog`: what these topics have after the position `after`, merged, in order.
     Read { origin: Origin, after: Seq, topics: Vec<ReadTopic> },
     /// Answered by `Answer::Published` or `Answer::Refused`.
-    Publish { origin: Origin, entries: Vec<Entry>, question: Option<Question> },
+    Publish { origin: Origin, entries: Vec<Entry>, report: Option<Selection> },
     /// Answered by `Answer::Deleted`. Listeners get a control message (`id` -2) with this payload.
     Delete { origin: Origin, topics: Vec<TopicName>, payload: Arc<[u8]> },
     /// Answered by the matching `Answer`.
     Ask { origin: Origin, question: Question },
+    /// This connection is now that of the conversation; answers nothing.
+    Introduce { reactor: u16, connection: Token, conversation: ConversationId },
+    /// The conversation's connection has ended; answers nothing.
+    Part { reactor: u16, connection: Token, legacy: Legacy },
     /// New settings after a reload.
     Settings(Box<Settings>),
     /// A clock was turned by hand: look at it, then say so.
@@ -102,6 +106,13 @@ pub enum ToReactor {
         ticket: u64,
         answer: Box<Answer>,
     },
+    /// For one connection's session.
+    Notice {
+        connection: Token,
+        notice: Notice,
+    },
+    /// For every session.
+    Announce(Arc<Notice>),
 }
 
 /// One bounded page of what a reader had missed.

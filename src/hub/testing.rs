@@ -35,7 +35,7 @@ pub fn topic(name: &str, start: StartAt) -> JoinTopic {
 }
 
 pub fn entry(topic: &str, payload: &str) -> Entry {
-    Entry { topic: topic.into(), payload: payload.as_bytes().into(), store: true, event: None, key: None }
+    Entry { topic: topic.into(), payload: payload.as_bytes().into(), store: true, event: None, key: None, except: None }
 }
 
 pub fn text(message: &Message) -> String {
@@ -134,7 +134,7 @@ impl Bench {
     }
 
     pub fn join(&mut self, reactor: u16, topics: Vec<JoinTopic>, cursor: Cursor) -> Result<Joined, Refusal> {
-        self.try_join(reactor, Join { topics, cursor, subscribers_max: 0 })
+        self.try_join(reactor, Join { topics, cursor, ..Join::default() })
     }
 
     pub fn leave(&mut self, reactor: u16, joined: &Joined) {
@@ -150,7 +150,7 @@ impl Bench {
     }
 
     pub fn publish_all(&mut self, entries: Vec<Entry>) -> Result<Vec<Published>, Refusal> {
-        self.handle(ToHub::Publish { origin: Bench::origin(0), entries, question: None });
+        self.handle(ToHub::Publish { origin: Bench::origin(0), entries, report: None });
         match self.answer() {
             Answer::Published { published, .. } => Ok(published),
             Answer::Refused(refusal) => Err(refusal),

@@ -171,12 +171,13 @@ mod tests {
     }
 
     fn join(reactor: u16, name: &str) -> ToHub {
-        let join = Join { topics: vec![topic(name, StartAt::Now)], cursor: Cursor::default(), subscribers_max: 0 };
+        let join =
+            Join { topics: vec![topic(name, StartAt::Now)], cursor: Cursor::default(), subscribers_max: 0, ..Join::default() };
         ToHub::Join { origin: Bench::origin(reactor), join, first: true }
     }
 
     fn publish(reactor: u16, name: &str) -> ToHub {
-        ToHub::Publish { origin: Bench::origin(reactor), entries: vec![entry(name, "1")], question: None }
+        ToHub::Publish { origin: Bench::origin(reactor), entries: vec![entry(name, "1")], report: None }
     }
 
     #[test]

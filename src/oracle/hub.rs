@@ -190,9 +190,10 @@ impl Model {
             store: what % 4 != 0,
             event: None,
             key: None,
+            except: None,
         });
         let entries = entries.collect();
-        let answer = self.answer(ToHub::Publish { origin: Model::origin(1), entries, question: None });
+        let answer = self.answer(ToHub::Publish { origin: Model::origin(1), entries, report: None });
         let Answer::Published { published, .. } = answer else { panic!("{answer:?}") };
         let mut wanted: [Vec<(Seq, i64)>; REACTORS] = Default::default();
         for (&(name, what), published) in list.iter().zip(published) {
@@ -257,13 +258,14 @@ impl Model {
             _ => StartAt::Cursor,
         };
         let topics = chosen.iter().enumerate().map(|(index, &name)| JoinTopic {
-            id: SubscriptionId(index as u32),
+            id: SubscriptionId(index as u16),
             name: NAMES[name].into(),
             start: start_at,
             must_have_messages: names & 32 != 0,
         });
         let cursor = self.cursor(start, which);
-        let join = Join { topics: topics.collect(), cursor: cursor.clone(), subscribers_max: SUBSCRIBERS_MAX as u32 };
+        let join =
+            Join { topics: topics.collect(), cursor: cursor.clone(), subscribers_max: SUBSCRIBERS_MAX as u32, ..Join::default() };
         let origin = Model::origin(reactor as u16);
         let stored = |name| self.living(name).map_or(0, |life| self.lives[life].stored().len());
         let subscribers = |name| self.living(name).map_or(0, |life| self.lives[life].subscribers.iter().sum());

@@ -1,16 +1,17 @@
 //! Carries out what a session wishes.
 
-use super::connection::{Cut, Joining, Phase, bits};
+use super::connection::{Cut, Joining, Phase, Subscription, bits};
 use super::outbox::Run;
 use super::transport::Transport;
 use super::{Reactor, tick_at};
-use crate::exchange::{Answer, Entry, Join, Question, Refusal, SubscriptionId};
+use crate::exchange::{Answer, Entry, Join, Refusal, Selection, SubscriptionId};
 use crate::http::response::{Framing, Response};
 use crate::hub::request::{Origin, ToHub};
 use crate::message::TopicName;
 use crate::metrics::Counter;
 use crate::session::{Action, Actions, Delivery, Session};
 use crate::websocket::encoder;
+use smallvec::SmallVec;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         let Some(mut session) = slot.session.take() else { return };
         self.actions.now = self.now;
+        self.actions.index = index;
         self.actions.sent_at = u64::from(slot.sent) * super::TICK_MICROS;
         self.actions.heard = slot.is(bits::HEARD);
         self.actions.catching_up = slot.has_lag() || slot.extra.as_ref().is_some_and(|extra| !extra.joining.is_empty());
@@ -54,7 +56,7 @@ impl<T: Transport> Reactor<T> {
         if self.actions.is_empty() {
             return;
         }
-        let list: smallvec::SmallVec<[Action; 4]> = self.actions.drain().collect();
+        let list: SmallVec<[Action; 4]> = self.actions.drain().collect();
         for action in list {
             let slot = &self.connections[index];
             if slot.session.is_none() || slot.is(bits::DEAD) {
@@ -65,12 +67,23 @@ impl<T: Transport> Reactor<T> {
                 Action::Respond(response) => self.respond(index, response),
                 Action::Begin(response) => self.begin(index, &response),
                 Action::Send(frame) => self.push(index, Run::new(frame), true),
+                Action::Ping(frame) => {
+                    let slot = &mut self.connections[index];
+                    slot.outbox.push_ping(frame, self.now.micros);
+                    slot.sent = self.tick;
+                    self.make_dirty(index, true);
+                }
+                Action::Replay { encoding, prefix, messages } => self.replay(index, encoding, prefix, &messages),
+                Action::Introduce(conversation) => {
+                    let connection = self.connections.token(index);
+                    self.outgoing.push(ToHub::Introduce { reactor: self.index, connection, conversation });
+                }
                 Action::Finish => self.finish(index),
                 Action::Close { code, reason } => self.close(index, code, &reason),
                 Action::Hangup => self.hangup(index),
                 Action::Join { join, delivery } => self.join(index, join, delivery),
                 Action::Leave(ids) => self.leave(index, &ids),
-                Action::Publish { entries, question } => self.publish(index, entries, question),
+                Action::Publish { entries, report } => self.publish(index, entries, report),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
                 Action::Ask(question) => {
                     let origin = self.origin(index);
@@ -155,13 +168,30 @@ impl<T: Transport> Reactor<T> {
         let (topic, moved) = self.subscribers.remove(removed.topic(), removed.at);
         if let Some(moved) = moved {
             self.connections[moved.connection].subscription_at(moved.place).at = removed.at;
+            self.keep_order(moved.connection, removed);
         }
         self.count(Counter::Left, 1);
         topic
     }
 
+    /// The newest subscription of a connection to a topic has moved to the front of its others: subscriptions of one
+    /// connection get a message in the order in which they were made.
+    fn keep_order(&mut self, index: u32, moved: Subscription) {
+        let here = self.connections[index].subscriptions().filter(|other| other.topic() == moved.topic() && other.at >= moved.at);
+        let mut places: SmallVec<[u32; 4]> = here.map(|subscription| subscription.at).collect();
+        places.sort_unstable();
+        for pair in places.windows(2) {
+            let listeners = &mut self.subscribers.topic_mut(moved.topic()).listeners;
+            listeners.swap(pair[0] as usize, pair[1] as usize);
+            for &at in pair {
+                let place = self.subscribers.topic(moved.topic()).listeners[at as usize].place;
+                self.connections[index].subscription_at(place).at = at;
+            }
+        }
+    }
+
     /// The hub is not asked when a bound is reached.
-    fn publish(&mut self, index: u32, entries: Vec<Entry>, question: Option<Question>) {
+    fn publish(&mut self, index: u32, entries: Vec<Entry>, report: Option<Selection>) {
         // Many short messages under long names weigh, too.
         let bytes: usize = entries.iter().map(|entry| entry.payload.len() + entry.topic.as_str().len()).sum();
         // One publication is always let through, else one larger than the bound never would be.
@@ -174,7 +204,7 @@ impl<T: Transport> Reactor<T> {
         let origin = self.origin(index);
         self.unanswered.push_back((origin.ticket, bytes));
         self.unanswered_bytes += bytes;
-        self.outgoing.push(ToHub::Publish { origin, entries, question });
+        self.outgoing.push(ToHub::Publish { origin, entries, report });
     }
 
     fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {
@@ -184,10 +214,15 @@ impl<T: Transport> Reactor<T> {
 
     /// Ends the session and every subscription of it. What it has queued stays.
     pub(super) fn end_session(&mut self, index: u32) {
+        let connection = self.connections.token(index);
         let slot = &mut self.connections[index];
-        if slot.session.take().is_some() {
+        if let Some(session) = slot.session.take() {
             self.metrics.reactors[usize::from(self.index)].ended(slot.dialect);
+            if let Some(legacy) = session.legacy() {
+                self.outgoing.push(ToHub::Part { reactor: self.index, connection, legacy });
+            }
         }
+        let slot = &mut self.connections[index];
         slot.wake = 0;
         if slot.is(bits::STREAMING) {
             slot.set(bits::STREAMING, false);

@@ -1,6 +1,7 @@
 //! What is true of a reactor between two turns: the simulation asks after each one.
 
 use super::connection::bits;
+use super::subscribers::Way;
 use super::transport::Transport;
 use super::{Reactor, unfinished};
 
@@ -8,7 +9,7 @@ impl<T: Transport> Reactor<T> {
     /// # Panics
     /// When lists and counts contradict each other, or something waits that nothing will wake.
     pub fn check(&self) {
-        let (mut subscriptions, mut unopened, mut held, mut sessions) = (0, 0, 0, 0);
+        let (mut subscriptions, mut prefixed, mut unopened, mut held, mut sessions) = (0, 0, 0, 0, 0);
         for index in 0..self.connections.end() {
             let Some(slot) = self.connections.get(index) else { continue };
             assert!(!slot.is(bits::DEAD), "what died is buried");
@@ -16,6 +17,7 @@ impl<T: Transport> Reactor<T> {
                 let listener = self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize];
                 assert_eq!((listener.connection, usize::from(listener.place)), (index, place), "back-indices agree");
                 subscriptions += 1;
+                prefixed += usize::from(matches!(listener.way(), Way::Prefixed(_)));
             }
             unopened += usize::from(slot.is(bits::UNOPENED));
             held += unfinished(slot);
@@ -35,6 +37,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         assert_eq!(subscriptions, self.subscribers.count(), "every listener is some connection's");
+        assert_eq!(prefixed, self.subscribers.prefixed_counts().0, "the users of a prefix are counted");
         assert_eq!(sessions, self.mine().conversations().iter().sum::<u64>(), "conversations are counted");
         assert_eq!(unopened, self.unopened_count, "unopened connections are counted");
         assert_eq!(held, self.unfinished_bytes, "unfinished bytes are counted");
@@ -51,6 +54,7 @@ impl<T: Transport> Reactor<T> {
     pub fn is_empty(&self) -> bool {
         self.connections.len() == 0
             && self.subscribers.count() == 0
+            && self.subscribers.prefixed_counts() == (0, 0)
             && self.unanswered.is_empty()
             && self.unfinished_bytes == 0
             && self.unopened_count == 0

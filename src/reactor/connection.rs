@@ -1,6 +1,7 @@
 //! One connection: a small slot, and an `Extra` box that exists only while something beyond idling goes on.
 
 use super::outbox::Outbox;
+use super::subscribers::Way;
 use crate::exchange::SubscriptionId;
 use crate::http::body::Body;
 use crate::http::head::HeadScan;
@@ -158,7 +159,7 @@ pub struct Lag {
     /// Subscriptions that begin after the position.
     pub starts: Vec<Start>,
     /// Deletions to be told once it has caught up to them, oldest first.
-    pub removed: Vec<(SubscriptionId, Delivery, Arc<Message>)>,
+    pub removed: Vec<(SubscriptionId, Way, Arc<Message>)>,
 }
 
 impl Lag {

@@ -3,12 +3,12 @@
 use super::connection::{Lag, Start, Subscription, bits};
 use super::outbox::{Outbox, Run};
 use super::reads::Read;
-use super::subscribers::Listener;
+use super::subscribers::{Listener, Way};
 use super::transport::Transport;
 use super::{INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
 use crate::exchange::{Joined, SubscriptionId, TopicId};
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
-use crate::message::{EncodingId, Message, Seq};
+use crate::message::{EncodingId, Frame, Message, Seq};
 use crate::metrics::Counter;
 use crate::session::Delivery;
 use smallvec::SmallVec;
@@ -51,6 +51,54 @@ struct Single {
     id: SubscriptionId,
 }
 
+/// The frames of a page in the order of its messages, those next to each other in one run.
+#[derive(Default)]
+struct Page {
+    runs: SmallVec<[Arc<Run>; 1]>,
+    /// Shared frames that are in no run yet.
+    bytes: Vec<u8>,
+    /// Tails of one prefix that are in no run yet.
+    tails: Option<(Frame, Vec<Frame>)>,
+}
+
+impl Page {
+    fn shared(&mut self, frame: &Frame) {
+        self.close_tails();
+        self.bytes.extend_from_slice(frame);
+    }
+
+    fn prefixed(&mut self, prefix: &Frame, tail: &Frame) {
+        self.close_bytes();
+        if self.tails.as_ref().is_some_and(|(before, _)| !Arc::ptr_eq(before, prefix)) {
+            self.close_tails();
+        }
+        self.tails.get_or_insert_with(|| (prefix.clone(), Vec::new())).1.push(tail.clone());
+    }
+
+    fn close_bytes(&mut self) {
+        if !self.bytes.is_empty() {
+            self.runs.push(Run::new(std::mem::take(&mut self.bytes)));
+        }
+    }
+
+    fn close_tails(&mut self) {
+        if let Some((prefix, tails)) = self.tails.take() {
+            self.runs.push(Run::prefixed(prefix, tails.into()));
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.bytes.is_empty() && self.tails.is_none()
+    }
+
+    /// Takes out what there is.
+    fn close(&mut self) -> SmallVec<[Arc<Run>; 1]> {
+        self.close_bytes();
+        self.close_tails();
+        std::mem::take(&mut self.runs)
+    }
+}
+
 impl<T: Transport> Reactor<T> {
     pub(super) fn take_inbox(&mut self, inbox: &mut dyn Iterator<Item = ToReactor>) {
         self.inbox_waits = true;
@@ -86,6 +134,12 @@ impl<T: Transport> Reactor<T> {
                 }
             }
             ToReactor::Backlog { ticket, backlog, .. } => self.backlog(ticket, &backlog),
+            ToReactor::Notice { connection, notice } => {
+                if let Some(index) = self.connections.find(connection) {
+                    self.call(index, |session, actions| session.noticed(&notice, actions));
+                }
+            }
+            ToReactor::Announce(notice) => self.announced.push_back((notice, 0)),
             ToReactor::Answer { connection, ticket, answer } => {
                 // Publications are answered in their order.
                 if let Some(&(oldest, bytes)) = self.unanswered.front()
@@ -109,12 +163,23 @@ impl<T: Transport> Reactor<T> {
     fn deliver(&mut self, topic: TopicId, message: Arc<Message>) {
         let before = self.seen;
         self.seen = self.seen.max(message.stamp.seq);
-        if self.run.as_ref().is_some_and(|run| run.topic != topic || run.bytes + message.payload.len() > RUN_BYTES) {
+        let excludes = message.except.is_some();
+        if excludes || self.run.as_ref().is_some_and(|run| run.topic != topic || run.bytes + message.payload.len() > RUN_BYTES) {
             self.close_run();
         }
         let run = self.run.get_or_insert_with(|| PendingRun { topic, messages: Vec::new(), bytes: 0, before });
         run.bytes += message.payload.len();
         run.messages.push(message);
+        if excludes {
+            // A run is for everybody.
+            self.close_run();
+        }
+    }
+
+    /// The connection of this reactor that does not get the message.
+    fn excluded(&self, message: &Message) -> Option<u32> {
+        let (reactor, token) = **message.except.as_ref()?;
+        (reactor == self.index).then(|| self.connections.find(Token(token)))?
     }
 
     /// Offers the pending run to everybody who listens here.
@@ -124,33 +189,49 @@ impl<T: Transport> Reactor<T> {
         let listeners = std::mem::take(&mut self.subscribers.topic_mut(local).listeners);
         let prompt = listeners.len() <= PROMPT_LISTENERS_MAX;
         let mut frames: SmallVec<[(EncodingId, Arc<Run>); 2]> = SmallVec::new();
+        let mut tails: SmallVec<[(EncodingId, Arc<[Frame]>); 2]> = SmallVec::new();
+        // Those who share a prefix often stand next to each other.
+        let mut newest: Option<(u32, Arc<Run>)> = None;
         let mut singles: Vec<Single> = Vec::new();
         let mut deliveries = 0;
+        // Such a message is a run of its own.
+        let excluded = run.messages.first().and_then(|message| self.excluded(message));
         for (at, listener) in listeners.iter().enumerate() {
-            match listener.delivery() {
-                Delivery::PerSubscriber => {
+            if excluded == Some(listener.connection) {
+                continue;
+            }
+            let frame = match listener.way() {
+                Way::PerSubscriber => {
                     singles.push(Single { connection: self.connections.token(listener.connection), id: listener.id });
+                    continue;
                 }
-                Delivery::Shared(encoding) => {
-                    let known = frames.iter().find(|(known, _)| *known == encoding);
-                    let frame = match known {
-                        Some((_, frame)) => frame.clone(),
-                        None => {
-                            let frame = self.concatenate(encoding, run.messages.iter());
-                            frames.push((encoding, frame.clone()));
-                            frame
-                        }
-                    };
-                    match self.offer(listener.connection, frame, run.before, prompt) {
-                        Offered::Queued => deliveries += run.messages.len() as u64,
-                        Offered::FellBehind => self.keep_offered(listener.connection, &listeners, at, &run),
-                        Offered::NotLive => {}
+                Way::Shared(encoding) => match frames.iter().find(|(known, _)| *known == encoding) {
+                    Some((_, frame)) => frame.clone(),
+                    None => {
+                        let frame = self.concatenate(encoding, run.messages.iter());
+                        frames.push((encoding, frame.clone()));
+                        frame
                     }
-                }
+                },
+                Way::Prefixed(index) => match &newest {
+                    Some((known, frame)) if *known == index => frame.clone(),
+                    Some(_) | None => {
+                        let (encoding, prefix) = self.subscribers.prefixed(index);
+                        let prefix = prefix.clone();
+                        let frame = Run::prefixed(prefix, self.tails(encoding, &run.messages, &mut tails));
+                        newest = Some((index, frame.clone()));
+                        frame
+                    }
+                },
+            };
+            match self.offer(listener.connection, frame, run.before, prompt) {
+                Offered::Queued => deliveries += run.messages.len() as u64,
+                Offered::FellBehind => self.keep_offered(listener.connection, &listeners, at, &run),
+                Offered::NotLive => {}
             }
         }
         self.subscribers.topic_mut(local).listeners = listeners;
-        self.count(Counter::Runs, frames.len() as u64);
+        self.count(Counter::Runs, (frames.len() + tails.len()) as u64);
         // Those at the list's end are flushed last.
         let bulk_flushed = self.bulk_flushed + self.bulk.len() as u64;
         self.unsettled.extend(run.messages.iter().map(|message| (message.ordered_micros, bulk_flushed)));
@@ -178,14 +259,41 @@ impl<T: Transport> Reactor<T> {
         self.count(Counter::Deliveries, deliveries);
     }
 
+    /// What follows the prefixes of this encoding, made once for all of them.
+    fn tails(
+        &self,
+        encoding: EncodingId,
+        messages: &[Arc<Message>],
+        made: &mut SmallVec<[(EncodingId, Arc<[Frame]>); 2]>,
+    ) -> Arc<[Frame]> {
+        if let Some((_, tails)) = made.iter().find(|(known, _)| *known == encoding) {
+            return tails.clone();
+        }
+        let tails: Arc<[Frame]> = messages.iter().map(|message| self.encoded(encoding, message).clone()).collect();
+        made.push((encoding, tails.clone()));
+        tails
+    }
+
+    fn encoded<'m>(&self, encoding: EncodingId, message: &'m Message) -> &'m Frame {
+        message.frame(encoding, self.registry.encoder(encoding), || self.count(Counter::Encodings, 1))
+    }
+
+    /// Sends messages out of turn.
+    pub(super) fn replay(&mut self, index: u32, encoding: EncodingId, prefix: Frame, messages: &[Arc<Message>]) {
+        if messages.is_empty() {
+            return;
+        }
+        let tails = messages.iter().map(|message| self.encoded(encoding, message).clone()).collect();
+        self.push(index, Run::prefixed(prefix, tails), true);
+        self.count(Counter::Deliveries, messages.len() as u64);
+    }
+
     /// One shared frame of the messages in this encoding.
     fn concatenate<'a>(&self, encoding: EncodingId, messages: impl ExactSizeIterator<Item = &'a Arc<Message>>) -> Arc<Run> {
-        let encoder = self.registry.encoder(encoding);
-        let made = || self.count(Counter::Encodings, 1);
         let single = messages.len() == 1;
         let mut bytes = Vec::new();
         for message in messages {
-            let frame = message.frame(encoding, encoder, made);
+            let frame = self.encoded(encoding, message);
             if single {
                 return Run::new(frame.clone());
             }
@@ -200,7 +308,7 @@ impl<T: Transport> Reactor<T> {
         if !slot.is(bits::LIVE) {
             return Offered::NotLive;
         }
-        if slot.outbox.is_empty() && !run.bytes.is_empty() && !slot.is(bits::DIRTY) {
+        if slot.outbox.is_empty() && !run.is_empty() && !slot.is(bits::DIRTY) {
             // Nearly everybody in a fan-out: nothing to weigh, one look at the slot.
             slot.outbox = Outbox::One(run);
             slot.sent = self.tick;
@@ -212,7 +320,7 @@ impl<T: Transport> Reactor<T> {
             }
             return Offered::Queued;
         }
-        if !self.makes_room(index, run.bytes.len()) {
+        if !self.makes_room(index, run.len()) {
             self.fall_behind(index, before);
             return Offered::FellBehind;
         }
@@ -259,7 +367,7 @@ impl<T: Transport> Reactor<T> {
             .subscriptions()
             .filter(earlier)
             .map(|subscription| listeners[subscription.at as usize])
-            .filter(|listener| listener.delivery() != Delivery::PerSubscriber)
+            .filter(|listener| listener.way() != Way::PerSubscriber)
             .map(|listener| listener.id)
             .collect();
         if let Some(lag) = self.connections[index].lag() {
@@ -279,9 +387,9 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         let last = last.stamp.seq;
-        let took = |listener: &Listener| match listener.delivery() {
-            Delivery::Shared(_) => true,
-            Delivery::PerSubscriber => earlier.iter().any(|one| one.connection == connection && one.id == listener.id),
+        let took = |listener: &Listener| match listener.way() {
+            Way::Shared(_) | Way::Prefixed(_) => true,
+            Way::PerSubscriber => earlier.iter().any(|one| one.connection == connection && one.id == listener.id),
         };
         let taken: SmallVec<[Start; 4]> =
             here.into_iter().filter(took).map(|listener| Start { id: listener.id, from: last, joined: last }).collect();
@@ -324,8 +432,7 @@ impl<T: Transport> Reactor<T> {
                 continue;
             };
             let place = self.connections[index].next_place();
-            let listener = Listener::new(index, topic.id, place, joining.delivery);
-            let (local, at) = self.subscribers.add(topic.topic, name, listener);
+            let (local, at) = self.subscribers.add((topic.topic, name), index, topic.id, place, &joining.delivery);
             self.connections[index].push_subscription(Subscription::new(local, at));
             starts.push(Start { id: topic.id, from: topic.from, joined: joined.head.seq });
         }
@@ -471,24 +578,26 @@ impl<T: Transport> Reactor<T> {
         let starts = lag.starts.clone();
         let tells_removals = !lag.removed.is_empty();
         let mut page: Vec<Arc<Message>> = Vec::new();
-        let mut bytes = Vec::new();
+        let mut frames = Page::default();
         let mut shared = 0;
         // The session was called in between, and may have left some of these listeners.
         let mut asked = false;
-        let subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
+        let mut subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
+        // Those of one topic in the order in which they were made, as live messages reach them.
+        subscriptions.sort_unstable_by_key(|subscription| (subscription.topic(), subscription.at));
         let listeners: SmallVec<[(u32, Listener); 4]> = subscriptions
             .iter()
             .map(|subscription| {
                 (subscription.topic(), self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize])
             })
             .collect();
-        let singly = listeners.iter().any(|(_, listener)| listener.delivery() == Delivery::PerSubscriber);
+        let singly = listeners.iter().any(|(_, listener)| listener.way() == Way::PerSubscriber);
         // With one subscription per topic the page depends on the read and the encodings alone.
         let encodings: Option<Encodings> = (!tells_removals && listeners.len() == read.topics.len())
             .then(|| {
-                let shared = listeners.iter().map(|(topic, listener)| match listener.delivery() {
-                    Delivery::Shared(encoding) => Some((*topic, encoding)),
-                    Delivery::PerSubscriber => None,
+                let shared = listeners.iter().map(|(topic, listener)| match listener.way() {
+                    Way::Shared(encoding) => Some((*topic, encoding)),
+                    Way::Prefixed(_) | Way::PerSubscriber => None,
                 });
                 shared.collect::<Option<Encodings>>()
             })
@@ -498,15 +607,18 @@ impl<T: Transport> Reactor<T> {
                 encodings
             });
         let known = rendered.as_ref().filter(|known| encodings.as_ref() == Some(&known.encodings));
-        let run = known.map(|known| (known.run.clone(), known.deliveries));
-        let messages = if run.is_some() { &[][..] } else { &backlog.messages[..] };
+        let known = known.map(|known| (known.run.clone(), known.deliveries));
+        let messages = if known.is_some() { &[][..] } else { &backlog.messages[..] };
         for (topic, message) in messages {
-            while let Some((id, delivery, removal)) = self.next_removal(index, message.stamp.seq) {
-                self.send_page(index, &mut bytes, &mut page);
-                self.tell_removed(index, id, delivery, &removal, true);
+            while let Some((id, way, removal)) = self.next_removal(index, message.stamp.seq) {
+                self.send_page(index, &mut frames, &mut page);
+                self.tell_removed(index, id, way, &removal, true);
                 asked = true;
             }
             let Some(local) = self.subscribers.local(*topic) else { continue };
+            if self.excluded(message) == Some(index) {
+                continue;
+            }
             for (_, listener) in listeners.iter().filter(|(topic, _)| *topic == local) {
                 if let Some(start) = starts.iter().find(|start| start.id == listener.id) {
                     let after = if message.stored { start.from } else { start.joined };
@@ -514,43 +626,46 @@ impl<T: Transport> Reactor<T> {
                         continue;
                     }
                 }
-                match listener.delivery() {
-                    Delivery::Shared(encoding) => {
-                        if !page.is_empty() {
-                            // One order for both kinds: what the session has to send goes before this frame.
-                            self.send_page(index, &mut bytes, &mut page);
-                            asked = true;
-                        }
-                        if asked && !self.listens(index, *topic, listener.id) {
-                            continue;
-                        }
-                        let made = || self.count(Counter::Encodings, 1);
-                        bytes.extend_from_slice(message.frame(encoding, self.registry.encoder(encoding), made));
-                        shared += 1;
+                let way = listener.way();
+                match way {
+                    // One order for both kinds: what the session has to send goes before this frame, and the other way.
+                    Way::Shared(_) | Way::Prefixed(_) if !page.is_empty() => {
+                        self.send_page(index, &mut frames, &mut page);
+                        asked = true;
                     }
-                    Delivery::PerSubscriber => {
-                        if !bytes.is_empty() {
-                            self.send_page(index, &mut bytes, &mut page);
-                        }
-                        if !asked || self.listens(index, *topic, listener.id) {
-                            page.push(message.clone());
-                        }
+                    Way::PerSubscriber if !frames.is_empty() => self.send_page(index, &mut frames, &mut page),
+                    Way::Shared(_) | Way::Prefixed(_) | Way::PerSubscriber => {}
+                }
+                if asked && !self.listens(index, *topic, listener.id) {
+                    continue;
+                }
+                match way {
+                    Way::Shared(encoding) => frames.shared(self.encoded(encoding, message)),
+                    Way::Prefixed(prefix) => {
+                        let (encoding, prefix) = self.subscribers.prefixed(prefix);
+                        frames.prefixed(prefix, self.encoded(encoding, message));
+                    }
+                    Way::PerSubscriber => {
+                        page.push(message.clone());
+                        continue;
                     }
                 }
+                shared += 1;
             }
         }
-        while let Some((id, delivery, removal)) = self.next_removal(index, backlog.end) {
-            self.send_page(index, &mut bytes, &mut page);
-            self.tell_removed(index, id, delivery, &removal, true);
+        while let Some((id, way, removal)) = self.next_removal(index, backlog.end) {
+            self.send_page(index, &mut frames, &mut page);
+            self.tell_removed(index, id, way, &removal, true);
         }
-        let (run, shared) = run.unwrap_or_else(|| (Run::new(bytes), shared));
+        let (runs, shared) = match known {
+            Some((run, deliveries)) => (SmallVec::from_buf([run]), deliveries),
+            None => (frames.close(), shared),
+        };
         self.count(Counter::Deliveries, shared);
-        if let Some(encodings) = encodings
-            && rendered.is_none()
-        {
+        if let (Some(encodings), None, [run]) = (encodings, &rendered, &runs[..]) {
             *rendered = Some(Rendered { encodings, run: run.clone(), deliveries: shared });
         }
-        if !run.bytes.is_empty() {
+        for run in runs {
             self.push(index, run, prompt);
         }
         let slot = &mut self.connections[index];
@@ -571,9 +686,9 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// Sends what was collected of a page so far; something follows it. Frames and messages never wait together.
-    fn send_page(&mut self, index: u32, bytes: &mut Vec<u8>, page: &mut Vec<Arc<Message>>) {
-        if !bytes.is_empty() {
-            self.push(index, Run::new(std::mem::take(bytes)), true);
+    fn send_page(&mut self, index: u32, frames: &mut Page, page: &mut Vec<Arc<Message>>) {
+        for run in frames.close() {
+            self.push(index, run, true);
         }
         if !page.is_empty() {
             self.call(index, |session, actions| session.page(page, false, actions));
@@ -582,7 +697,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// The next deletion up to this place in the order that a connection which is behind has not been told.
-    fn next_removal(&mut self, index: u32, until: Seq) -> Option<(SubscriptionId, Delivery, Arc<Message>)> {
+    fn next_removal(&mut self, index: u32, until: Seq) -> Option<(SubscriptionId, Way, Arc<Message>)> {
         let lag = self.connections[index].lag()?;
         let (_, _, first) = lag.removed.first()?;
         (first.stamp.seq <= until).then(|| lag.removed.remove(0))
@@ -609,6 +724,7 @@ impl<T: Transport> Reactor<T> {
             }
         }
         for listener in &gone.listeners {
+            self.subscribers.forget(listener);
             let index = listener.connection;
             if self.connections[index].has_left_all() {
                 // The hub took the subscriptions with the topic; that the connection has none left only we know.
@@ -619,21 +735,21 @@ impl<T: Transport> Reactor<T> {
                 Some(lag) if lag.misses(listener.id, last, last_unstored) => self.too_slow(index),
                 Some(lag) => {
                     lag.starts.retain(|start| start.id != listener.id);
-                    lag.removed.push((listener.id, listener.delivery(), message.clone()));
+                    lag.removed.push((listener.id, listener.way(), message.clone()));
                     // The page that is on its way was asked for with the topic in it.
                     lag.reading = None;
                     self.read_backlog(index);
                 }
-                None => self.tell_removed(index, listener.id, listener.delivery(), message, prompt),
+                None => self.tell_removed(index, listener.id, listener.way(), message, prompt),
             }
         }
     }
 
-    fn tell_removed(&mut self, index: u32, id: SubscriptionId, delivery: Delivery, message: &Arc<Message>, prompt: bool) {
+    fn tell_removed(&mut self, index: u32, id: SubscriptionId, way: Way, message: &Arc<Message>, prompt: bool) {
         if self.connections[index].is(bits::DEAD) {
             return;
         }
-        if let Delivery::Shared(encoding) = delivery
+        if let Way::Shared(encoding) = way
             && self.connections[index].session.is_some()
         {
             let run = self.concatenate(encoding, std::iter::once(message));

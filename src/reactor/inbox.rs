@@ -75,7 +75,12 @@ fn payload(reply: &ToReactor) -> usize {
     match reply {
         ToReactor::Deliver { message, .. } | ToReactor::Removed { message, .. } => message.payload.len(),
         // Its messages are the log's own.
-        ToReactor::Backlog { .. } | ToReactor::Joined { .. } | ToReactor::Refused { .. } | ToReactor::Answer { .. } => 0,
+        ToReactor::Backlog { .. }
+        | ToReactor::Joined { .. }
+        | ToReactor::Refused { .. }
+        | ToReactor::Answer { .. }
+        | ToReactor::Notice { .. }
+        | ToReactor::Announce(_) => 0,
     }
 }
 

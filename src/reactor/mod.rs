@@ -20,6 +20,7 @@ mod timers;
 pub mod transport;
 
 use crate::clock::Now;
+use crate::exchange::Notice;
 use crate::hub::request::{ToHub, ToReactor, Token};
 use crate::message::Seq;
 use crate::metrics::{Counter, Metrics, ReactorMetrics};
@@ -91,7 +92,7 @@ const PROMPT_LISTENERS_MAX: usize = 1024;
 const FLUSH_SLICE: usize = 1024;
 /// Replies of the hub taken in one turn.
 const INBOX_TURN: usize = 4096;
-/// Connections reviewed in one turn after the rules changed.
+/// Connections reviewed in one turn after the rules changed, or told of an announcement.
 const REVIEW_SLICE: u32 = 1024;
 
 pub struct Reactor<T> {
@@ -127,6 +128,8 @@ pub struct Reactor<T> {
     dead: Vec<u32>,
     /// The next connection to review; `None` when no review is under way.
     reviewing: Option<u32>,
+    /// What every session is to hear, and the next connection that has not.
+    announced: VecDeque<(Arc<Notice>, u32)>,
     /// The wall-clock second at which a token expires.
     next_expiry: Option<u64>,
     draining: bool,
@@ -172,6 +175,7 @@ impl<T: Transport> Reactor<T> {
             run: None,
             dead: Vec::new(),
             reviewing: None,
+            announced: VecDeque::new(),
             draining: false,
             reads: Reads::default(),
             outgoing: Vec::new(),
@@ -265,6 +269,7 @@ impl<T: Transport> Reactor<T> {
         self.serve_ready();
         self.fire_timers();
         self.review_slice();
+        self.announce_slice();
     }
 
     /// The second half of a turn: writes a slice of what waits, and removes what died. What the first half wants the hub
@@ -307,6 +312,7 @@ impl<T: Transport> Reactor<T> {
             || !self.bulk.is_empty()
             || self.inbox_waits
             || self.reviewing.is_some()
+            || !self.announced.is_empty()
             || !self.dead.is_empty()
     }
 
@@ -428,7 +434,7 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         let mine = &self.metrics.reactors[usize::from(self.index)];
-        let flushed = slot.outbox.flush(&mut slot.transport, self.now.micros, |bytes| {
+        let flushed = slot.outbox.flush(&mut slot.transport, &mut self.scratch, self.now.micros, |bytes| {
             mine.add(Counter::Writes, 1);
             mine.add(Counter::BytesOut, bytes as u64);
         });
@@ -593,6 +599,8 @@ impl<T: Transport> Reactor<T> {
         // A socket that is willing has only to be written to: after a long pause of ours that is not the client's fault.
         let refuses = !slot.is(bits::WRITABLE);
         if refuses && slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
+            // What it has not begun to take would only be in the way of the goodbye.
+            slot.outbox.keep_begun();
             return self.too_slow(index);
         }
         if slot.http().is_some_and(|http| http.deadline.is_some_and(|at| now >= at)) {
@@ -658,6 +666,19 @@ impl<T: Transport> Reactor<T> {
             self.call(index, |session, actions| session.review(&topics, actions));
         }
         self.reviewing = (end < self.connections.end()).then_some(end);
+    }
+
+    fn announce_slice(&mut self) {
+        let Some((notice, start)) = self.announced.pop_front() else { return };
+        let end = start.saturating_add(REVIEW_SLICE).min(self.connections.end());
+        for index in start..end {
+            if self.connections.get(index).is_some_and(|slot| !slot.is(bits::DEAD)) {
+                self.call(index, |session, actions| session.noticed(&notice, actions));
+            }
+        }
+        if end < self.connections.end() {
+            self.announced.push_front((notice, end));
+        }
     }
 
     fn drain_connection(&mut self, index: u32) {

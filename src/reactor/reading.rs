@@ -275,8 +275,9 @@ impl<T: Transport> Reactor<T> {
         http.body_since = now.micros;
         http.body_bytes = 0;
         let has_body = http.body.is_some();
-        let request = Request { head, door, peer, reactor, now };
+        let request = Request { head, door, peer, reactor, now, draining };
         self.actions.now = now;
+        self.actions.index = index;
         let (registry, actions) = (&self.registry, &mut self.actions);
         let Ok(opening) = catch_unwind(AssertUnwindSafe(|| registry.open(&request, actions))) else {
             self.actions.drain();

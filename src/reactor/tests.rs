@@ -254,10 +254,16 @@ impl House {
     }
 
     fn publish(&mut self, payload: &str) {
-        let entry =
-            crate::exchange::Entry { topic: "a".into(), payload: payload.as_bytes().into(), store: true, event: None, key: None };
+        let entry = crate::exchange::Entry {
+            topic: "a".into(),
+            payload: payload.as_bytes().into(),
+            store: true,
+            event: None,
+            key: None,
+            except: None,
+        };
         let origin = Origin { reactor: 0, connection: Token(0), ticket: 0 };
-        self.hub.handle(ToHub::Publish { origin, entries: vec![entry], question: None }, self.now);
+        self.hub.handle(ToHub::Publish { origin, entries: vec![entry], report: None }, self.now);
         // Its publisher is somewhere else.
         self.hub.take_acknowledgements().for_each(drop);
         self.ask_hub();
@@ -705,7 +711,7 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
     };
     let topic = TopicId { index: 0, generation: 1 };
     let joined = JoinedTopic { id: SubscriptionId(1), topic, from: Seq(0) };
-    let joined = Joined { head: Stamp::default(), topics: vec![joined], start: None, gap: false, foreign: false };
+    let joined = Joined { head: Stamp::default(), topics: vec![joined], start: None, gap: false, foreign: false, replay: None };
     let mut batch = vec![ToReactor::Joined { connection: origin.connection, ticket: origin.ticket, joined: Box::new(joined) }];
     batch.extend((1..=MESSAGES).map(|seq| {
         let stamp = Stamp { seq: Seq(seq), ..Stamp::default() };

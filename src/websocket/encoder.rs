@@ -8,6 +8,15 @@ const CONTROL_BYTES_MAX: usize = 125;
 /// A close frame's code takes two of them.
 const REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
 
+/// Bytes of the header that [`text_header`] appends.
+pub fn header_len(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => 10,
+    }
+}
+
 /// Appends the header of a text frame whose payload is `len` bytes.
 pub fn text_header(len: usize, out: &mut Vec<u8>) {
     header(OpCode::Data(Data::Text), len, out);

@@ -116,9 +116,9 @@ impl Dialect for Simulated {
             }
             "poll" => {
                 let (topics, cursor) = request.head.query().split_once('&')?;
-                let topics = topics.split(',').enumerate().map(|(id, name)| join_topic(id as u32, name, "c")).collect();
+                let topics = topics.split(',').enumerate().map(|(id, name)| join_topic(id as u16, name, "c")).collect();
                 shared.witness.lock().unwrap().resumed += u64::from(cursor != "now");
-                actions.join(Join { topics, cursor: read_cursor(cursor), subscribers_max: 0 }, Delivery::PerSubscriber);
+                actions.join(Join { topics, cursor: read_cursor(cursor), ..Join::default() }, Delivery::PerSubscriber);
                 let session = PollSession { shared, name, gap: false, joined: None, collected: Vec::new() };
                 Some(Opening::Hold { session: Box::new(session), takes_body: false })
             }
@@ -141,7 +141,7 @@ impl Dialect for Simulated {
     }
 }
 
-fn join_topic(id: u32, name: &str, start: &str) -> JoinTopic {
+fn join_topic(id: u16, name: &str, start: &str) -> JoinTopic {
     let start = match start.split_at(1) {
         ("c", _) => StartAt::Cursor,
         ("l", count) => StartAt::Last(count.parse().unwrap()),
@@ -162,7 +162,7 @@ fn entries(text: &str) -> Vec<Entry> {
         let (number, topic, stored, padding) =
             (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
         let payload = format!("{number} {padding}").into_bytes().into();
-        Entry { topic: topic.into(), payload, store: stored == "1", event: None, key: None }
+        Entry { topic: topic.into(), payload, store: stored == "1", event: None, key: None, except: None }
     };
     text.split(';').map(entry).collect()
 }
@@ -176,7 +176,7 @@ fn answer_text(answer: &Answer) -> String {
         Answer::Refused(refusal) => format!("A no {refusal:?}"),
         Answer::Deleted(count) => format!("A deleted {count}"),
         Answer::Head(stamp) => format!("H {} {}.{}", stamp.seq.0, stamp.seconds, stamp.tag),
-        Answer::Report(_) => "nobody asked".to_owned(),
+        Answer::Report(_) | Answer::History(_) | Answer::Resumed(_) | Answer::Announced => "nobody asked".to_owned(),
     }
 }
 
@@ -187,9 +187,9 @@ struct SocketSession {
     late: bool,
     wake_at: u64,
     /// The subscriptions of joins that the hub has not answered, oldest first.
-    pending: VecDeque<Vec<u32>>,
+    pending: VecDeque<Vec<u16>>,
     /// Subscriptions that the client has not left, and their delivery.
-    wanted: BTreeMap<u32, usize>,
+    wanted: BTreeMap<u16, usize>,
     unanswered: usize,
 }
 
@@ -233,10 +233,13 @@ impl Session for SocketSession {
                 let delivery =
                     self.shared.encodings.get(kind).map_or(Delivery::PerSubscriber, |&encoding| Delivery::Shared(encoding));
                 self.shared.witness.lock().unwrap().resumed += u64::from(cursor != "now");
-                actions.join(Join { topics, cursor: read_cursor(cursor), subscribers_max: max.parse().unwrap() }, delivery);
+                actions.join(
+                    Join { topics, cursor: read_cursor(cursor), subscribers_max: max.parse().unwrap(), ..Join::default() },
+                    delivery,
+                );
             }
             ("U ", rest) => {
-                let ids: Vec<u32> = rest.split(' ').map(|id| id.parse().unwrap()).collect();
+                let ids: Vec<u16> = rest.split(' ').map(|id| id.parse().unwrap()).collect();
                 self.wanted.retain(|id, _| !ids.contains(id));
                 actions.leave(ids.into_iter().map(SubscriptionId).collect());
                 self.say(text, actions);
@@ -271,7 +274,7 @@ impl Session for SocketSession {
         let ids = self.pending.pop_front().unwrap_or_default();
         self.wanted.retain(|id, _| !ids.contains(id));
         self.shared.witness.lock().unwrap().refused += 1;
-        let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
+        let ids: Vec<String> = ids.iter().map(u16::to_string).collect();
         self.say(&format!("X {}", ids.join(" ")), actions);
     }
 

@@ -197,7 +197,7 @@ impl<'de> Fields<'de> {
         let id = event(self.event_id, "event_id must be a string of at most 128 bytes without CR, LF and NUL")?;
         let kind = event(self.event_type, "event_type must be a string of at most 128 bytes without CR, LF and NUL")?;
         let event = (id.is_some() || kind.is_some()).then(|| Box::new(EventFields { id, kind }));
-        Ok(Entry { topic, payload: payload.into(), store, event, key })
+        Ok(Entry { topic, payload: payload.into(), store, event, key, except: None })
     }
 }
 

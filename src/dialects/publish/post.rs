@@ -62,7 +62,12 @@ impl Session for Post {
             }
             Answer::Refused(refusal) => Rejection::from(refusal).response(),
             // Nothing else was asked.
-            Answer::Head(_) | Answer::Report(_) | Answer::Deleted(_) => return,
+            Answer::Head(_)
+            | Answer::Report(_)
+            | Answer::Deleted(_)
+            | Answer::History(_)
+            | Answer::Resumed(_)
+            | Answer::Announced => return,
         };
         self.respond(response, actions);
     }

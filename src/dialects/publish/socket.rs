@@ -99,7 +99,12 @@ impl Session for Socket {
             Answer::Published { published, .. } => Some(asked.body(published)),
             Answer::Refused(refusal) => Some(Rejection::from(*refusal).body()),
             // Nothing else was asked.
-            Answer::Head(_) | Answer::Report(_) | Answer::Deleted(_) => None,
+            Answer::Head(_)
+            | Answer::Report(_)
+            | Answer::Deleted(_)
+            | Answer::History(_)
+            | Answer::Resumed(_)
+            | Answer::Announced => None,
         };
         let Some(Slot::Asked { asked, bytes }) = self.slots.front() else { return };
         let Some(body) = body(asked) else { return };

@@ -23,7 +23,7 @@ mod undecided;
 mod websocket;
 
 use crate::access::{Grant, Right, SharedAccess};
-use crate::exchange::{Cursor, Join, JoinTopic, Question, Selection, StartAt, SubscriptionId};
+use crate::exchange::{Cursor, Join, JoinTopic, Question, Reach, Selection, StartAt, SubscriptionId};
 use crate::http::head::{Head, Version};
 use crate::http::response::Response;
 use crate::message::{EventFields, TopicName};
@@ -265,7 +265,7 @@ impl PushStream {
     fn join(&self, channels: &[Channel], cursor: Cursor) -> Join {
         let options = &self.shared.options;
         let topics = channels.iter().enumerate().map(|(index, channel)| JoinTopic {
-            id: SubscriptionId(index as u32),
+            id: SubscriptionId(index as u16),
             name: channel.name.clone(),
             start: match channel.backtrack {
                 0 => StartAt::Cursor,
@@ -276,7 +276,9 @@ impl PushStream {
                 && !self.is_wildcard(channel)
                 && channel.name.as_str() != options.heartbeat_channel,
         });
-        Join { topics: topics.collect(), cursor, subscribers_max: options.max_subscribers_per_channel }
+        let reach = Reach { count: options.max_stored_messages, age: options.message_ttl };
+        let subscribers_max = options.max_subscribers_per_channel;
+        Join { topics: topics.collect(), cursor, reach, subscribers_max, history: None }
     }
 
     fn is_wildcard(&self, channel: &Channel) -> bool {

@@ -4,7 +4,7 @@ use super::payload;
 use super::reason::Reason;
 use super::report::{self, Format};
 use super::shared::{Origin, Shared, Side};
-use crate::exchange::{Answer, Entry, Question, Refusal, Report, Selection};
+use crate::exchange::{Answer, Entry, Refusal, Report, Selection};
 use crate::http::response::Response;
 use crate::message::{EventFields, TopicName};
 use crate::session::{Actions, ConnectionLimits, Inbound, Session};
@@ -49,15 +49,16 @@ impl Publisher {
         match &mut self.task {
             Task::Publish { channels, event } => {
                 let text: Arc<[u8]> = payload::read(options.payload, body)?.into();
-                let question = options.info_on_publish.then(|| Question::Report(Selection::Names(channels.clone())));
+                let report = options.info_on_publish.then(|| Selection::Names(channels.clone()));
                 let entry = |topic: &TopicName| Entry {
                     topic: topic.clone(),
                     payload: text.clone(),
                     store: options.store,
                     event: event.clone(),
                     key: None,
+                    except: None,
                 };
-                actions.publish(channels.iter().map(entry).collect(), question);
+                actions.publish(channels.iter().map(entry).collect(), report);
             }
             Task::Delete { channels } => {
                 let text = payload::deletion(options.payload, body)?;

@@ -50,7 +50,12 @@ impl Session for Undecided {
                 self.refuse(reason, actions);
             }
             Answer::Refused(refusal) => self.refuse(refusal.into(), actions),
-            Answer::Head(_) | Answer::Published { .. } | Answer::Deleted(_) => {}
+            Answer::Head(_)
+            | Answer::Published { .. }
+            | Answer::Deleted(_)
+            | Answer::History(_)
+            | Answer::Resumed(_)
+            | Answer::Announced => {}
         }
     }
 

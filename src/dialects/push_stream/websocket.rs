@@ -179,6 +179,7 @@ impl Speaker {
                 store: options.store,
                 event: None,
                 key: None,
+                except: None,
             })
             .collect();
         if !entries.is_empty() {

@@ -83,7 +83,7 @@ impl Server {
             expects_continue: false,
         };
         let peer = std::net::IpAddr::from([127, 0, 0, 1]);
-        let request = Request { head: &head, door: self.door, peer, reactor: 0, now: self.now };
+        let request = Request { head: &head, door: self.door, peer, reactor: 0, now: self.now, draining: false };
         let mut actions = Actions::new(self.now);
         let opening = self.dialect.open(&request, &mut actions);
         let mut client = Client { session: None, upgrade: None, takes_body: false, actions, opened: Vec::new() };
@@ -207,18 +207,19 @@ fn show(action: Action, now: u64) -> String {
             format!("join {topics}{cursor} {delivery}")
         }
         Action::Leave(_) => "leave".into(),
-        Action::Publish { entries, question } => {
+        Action::Publish { entries, report } => {
             let entries = entries.iter().map(|entry| {
                 let event = entry.event.as_ref().map_or(String::new(), |event| format!(" {event:?}"));
                 let stored = if entry.store { "" } else { " unstored" };
                 format!("{}={}{stored}{event}", entry.topic, String::from_utf8_lossy(&entry.payload))
             });
-            let asks = question.map_or(String::new(), |question| format!(" ? {question:?}"));
+            let asks = report.map_or(String::new(), |selection| format!(" ? Report({selection:?})"));
             format!("publish {}{asks}", entries.collect::<Vec<_>>().join(", "))
         }
         Action::Delete { topics, payload } => format!("delete {topics:?} {}", String::from_utf8_lossy(&payload)),
         Action::Ask(Question::Head) => "ask head".into(),
         Action::Ask(question) => format!("ask {question:?}"),
+        Action::Ping(_) | Action::Replay { .. } | Action::Introduce(_) => "nothing of this dialect".into(),
         Action::WakeAt(micros) => format!("wake in {} ms", (micros - now) / 1000),
     }
 }
@@ -242,7 +243,7 @@ fn stamp(seconds: u64, tag: u32) -> Stamp {
 /// Joined without anything missed.
 fn joined(head: Stamp) -> Joined {
     let topic = JoinedTopic { id: SubscriptionId(0), topic: TopicId { index: 0, generation: 0 }, from: head.seq };
-    Joined { head, topics: vec![topic], start: None, gap: false, foreign: false }
+    Joined { head, topics: vec![topic], start: None, gap: false, foreign: false, replay: None }
 }
 
 fn message(topic: &str, id: i64, at: Stamp, text: &str) -> Arc<Message> {

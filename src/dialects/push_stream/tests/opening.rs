@@ -95,7 +95,14 @@ fn caches_are_told_off_except_on_options_of_subscribers() {
             keep_alive: true,
             expects_continue: false,
         };
-        let request = Request { head: &head, door: Door::Public, peer: [127, 0, 0, 1].into(), reactor: 0, now: server.now };
+        let request = Request {
+            head: &head,
+            door: Door::Public,
+            peer: [127, 0, 0, 1].into(),
+            reactor: 0,
+            now: server.now,
+            draining: false,
+        };
         let Some(Opening::Respond(response)) = server.dialect.open(&request, &mut actions) else {
             panic!("{target} is answered at once");
         };

@@ -132,7 +132,14 @@ fn each_form_has_its_own_encoding() {
                 keep_alive: true,
                 expects_continue: false,
             };
-            let request = Request { head: &head, door: Door::Public, peer: [127, 0, 0, 1].into(), reactor: 0, now: server.now };
+            let request = Request {
+                head: &head,
+                door: Door::Public,
+                peer: [127, 0, 0, 1].into(),
+                reactor: 0,
+                now: server.now,
+                draining: false,
+            };
             let mut actions = Actions::new(server.now);
             server.dialect.open(&request, &mut actions);
             for action in actions.drain() {
