@@ -51,6 +51,9 @@ struct Single {
     id: SubscriptionId,
 }
 
+/// What follows the prefixes of a run, by encoding.
+type Tails = SmallVec<[(EncodingId, Arc<[Frame]>); 2]>;
+
 /// The frames of a page in the order of its messages, those next to each other in one run.
 #[derive(Default)]
 struct Page {
@@ -189,7 +192,7 @@ impl<T: Transport> Reactor<T> {
         let listeners = std::mem::take(&mut self.subscribers.topic_mut(local).listeners);
         let prompt = listeners.len() <= PROMPT_LISTENERS_MAX;
         let mut frames: SmallVec<[(EncodingId, Arc<Run>); 2]> = SmallVec::new();
-        let mut tails: SmallVec<[(EncodingId, Arc<[Frame]>); 2]> = SmallVec::new();
+        let mut tails: Tails = SmallVec::new();
         // Those who share a prefix often stand next to each other.
         let mut newest: Option<(u32, Arc<Run>)> = None;
         let mut singles: Vec<Single> = Vec::new();
@@ -260,12 +263,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// What follows the prefixes of this encoding, made once for all of them.
-    fn tails(
-        &self,
-        encoding: EncodingId,
-        messages: &[Arc<Message>],
-        made: &mut SmallVec<[(EncodingId, Arc<[Frame]>); 2]>,
-    ) -> Arc<[Frame]> {
+    fn tails(&self, encoding: EncodingId, messages: &[Arc<Message>], made: &mut Tails) -> Arc<[Frame]> {
         if let Some((_, tails)) = made.iter().find(|(known, _)| *known == encoding) {
             return tails.clone();
         }
