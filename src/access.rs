@@ -1,5 +1,8 @@
 //! Who may publish, read statistics, administrate or listen: keys and tokens, compared as digests.
 
+pub mod networks;
+pub mod secret;
+
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -123,7 +126,7 @@ impl Access {
 }
 
 /// Looks at every entry, so that the time says nothing about which one matched.
-fn find<'a, T>(list: &'a [T], wanted: &Digest, of: impl Fn(&T) -> &Digest) -> Option<&'a T> {
+pub fn find<'a, T>(list: &'a [T], wanted: &Digest, of: impl Fn(&T) -> &Digest) -> Option<&'a T> {
     let mut found = None;
     for entry in list {
         if bool::from(of(entry).ct_eq(wanted)) {

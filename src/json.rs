@@ -2,6 +2,10 @@
 //!
 //! Everything else stays byte for byte: number text, order of keys, escapes. Every ingest uses it.
 
+mod parts;
+
+pub use parts::{ElementsError, elements, members, string};
+
 use smallvec::SmallVec;
 use std::fmt;
 

@@ -1,10 +1,10 @@
 //! `[[access.keys]]` and `[[access.tokens]]`: secrets become digests as soon as they are read.
 
 use super::Config;
+use crate::access::secret::{Secret, Sha256};
 use crate::access::{Digest, Grant, Key, Pattern, Right, digest};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
-use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub struct Tables {
 #[serde(default, deny_unknown_fields)]
 struct KeyTable {
     name: String,
+    #[serde(deserialize_with = "secret")]
     key: Option<Secret>,
     key_file: Option<PathBuf>,
     sha256: Option<Sha256>,
@@ -37,6 +38,7 @@ struct KeyTable {
 #[serde(default, deny_unknown_fields)]
 struct TokenTable {
     name: String,
+    #[serde(deserialize_with = "secret")]
     token: Option<Secret>,
     token_file: Option<PathBuf>,
     sha256: Option<Sha256>,
@@ -44,44 +46,8 @@ struct TokenTable {
     expires: Option<Expiry>,
 }
 
-/// A secret that is never shown, not even when it is of the wrong type.
-#[derive(Clone, PartialEq)]
-struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Secret")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
-        String::deserialize(from).map(Secret).map_err(|_| D::Error::custom("expected a string of 16 bytes or more"))
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Sha256(Digest);
-
-impl<'de> Deserialize<'de> for Sha256 {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Sha256, D::Error> {
-        String::deserialize(from)
-            .ok()
-            .and_then(|text| parse_hex(&text))
-            .map(Sha256)
-            .ok_or_else(|| D::Error::custom("expected a SHA-256 digest: a string of 64 hexadecimal digits"))
-    }
-}
-
-fn parse_hex(text: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    if text.len() != 2 * digest.len() {
-        return None;
-    }
-    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = (char::from(pair[0]).to_digit(16)? << 4 | char::from(pair[1]).to_digit(16)?) as u8;
-    }
-    Some(digest)
+fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+    Secret::deserialize(from).map(Some).map_err(|_| D::Error::custom("expected a string of 16 bytes or more"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -201,12 +167,12 @@ impl Place {
     ) -> Option<Digest> {
         match (secret, file, sha256) {
             (None, None, Some(Sha256(digest))) => Some(digest),
-            (Some(Secret(secret)), None, None) => {
-                if secret.len() < SECRET_BYTES_MIN {
+            (Some(secret), None, None) => {
+                if secret.as_str().len() < SECRET_BYTES_MIN {
                     wrong(&self.key(self.secret), "expected a string of 16 bytes or more");
                     return None;
                 }
-                Some(digest(secret.as_bytes()))
+                Some(digest(secret.as_str().as_bytes()))
             }
             (None, Some(file), None) => match read_secret(&base_dir.join(&file)) {
                 Ok(secret) if secret.len() >= SECRET_BYTES_MIN => Some(digest(secret.as_bytes())),

@@ -1,5 +1,6 @@
 //! The protocols that are spoken here, pure and knowing nothing of each other: one line per dialect.
 
+pub mod action_cable;
 pub mod admin;
 pub mod publish;
 pub mod push_stream;

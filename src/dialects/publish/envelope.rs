@@ -3,10 +3,10 @@
 use super::answer::{Asked, Rejection};
 use crate::access::Key;
 use crate::exchange::Entry;
-use crate::json::{self, JsonError};
+use crate::json::{self, ElementsError, JsonError, string};
 use crate::message::{EventFields, TopicName};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -53,19 +53,12 @@ pub fn read(text: &str, key: &Key, events_topic: Option<&TopicName>) -> Result<(
 
 /// The texts of the elements, still unread.
 fn array_of(text: &str) -> Result<Vec<&str>, Rejection> {
-    let mut elements = Vec::new();
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let read = reader.deserialize_seq(Elements(&mut elements)).and_then(|()| reader.end());
-    if elements.len() > BATCH_MAX {
-        return Err(Rejection::at(BATCH_MAX, 422, "more than 1000 messages"));
+    match json::elements(text, BATCH_MAX) {
+        Ok(elements) if elements.is_empty() => Err(Rejection::at(0, 422, "empty array")),
+        Ok(elements) => Ok(elements),
+        Err(ElementsError::TooMany) => Err(Rejection::at(BATCH_MAX, 422, "more than 1000 messages")),
+        Err(ElementsError::NotJson(index)) => Err(Rejection::at(index, 422, not_json(text))),
     }
-    if read.is_err() {
-        return Err(Rejection::at(elements.len(), 422, not_json(text)));
-    }
-    if elements.is_empty() {
-        return Err(Rejection::at(0, 422, "empty array"));
-    }
-    Ok(elements)
 }
 
 /// Where a text is wrong that serde did not take, in the words of our own pass.
@@ -73,26 +66,6 @@ fn not_json(text: &str) -> Cow<'static, str> {
     match json::compact(text.as_bytes(), &mut Vec::new(), usize::MAX) {
         Ok(()) => "not JSON".into(),
         Err(error) => format!("not JSON: {error}").into(),
-    }
-}
-
-struct Elements<'a, 'de>(&'a mut Vec<&'de str>);
-
-impl<'de> Visitor<'de> for Elements<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("an array")
-    }
-
-    /// Stops at the first element too many.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while self.0.len() <= BATCH_MAX
-            && let Some(element) = elements.next_element::<&RawValue>()?
-        {
-            self.0.push(element.get());
-        }
-        Ok(())
     }
 }
 
@@ -222,9 +195,4 @@ fn event(text: Option<&str>, problem: &'static str) -> Result<Option<Box<[u8]>>,
     let value =
         string(text).filter(|value| value.len() <= EVENT_BYTES_MAX && !value.contains(['\r', '\n', '\0'])).ok_or(problem)?;
     Ok((!value.is_empty()).then(|| value.into_bytes().into_boxed_slice()))
-}
-
-/// The string that a JSON text says, if it is one.
-fn string(text: &str) -> Option<String> {
-    serde_json::from_str(text).ok()
 }

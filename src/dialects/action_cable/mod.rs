@@ -1,0 +1,11 @@
+//! Action Cable as the metasmoke websocket API speaks it: what bytes and options mean.
+
+pub mod channel;
+pub mod events;
+pub mod identifier;
+pub mod options;
+pub mod origin;
+mod preset;
+pub mod rules;
+pub mod signed;
+pub mod streams;
