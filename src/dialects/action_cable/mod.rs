@@ -1,6 +1,7 @@
 //! Action Cable as the metasmoke websocket API speaks it: what bytes and options mean.
 
 pub mod channel;
+pub mod command;
 pub mod events;
 pub mod identifier;
 pub mod options;
