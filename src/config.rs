@@ -6,9 +6,10 @@ mod secrets;
 
 pub use error::{ConfigError, Problem};
 
+use crate::access::networks::Networks;
 use crate::access::{Access, Grant, Key, Pattern, Right, digest};
 use crate::cli::Overrides;
-use crate::dialects::{publish, push_stream};
+use crate::dialects::{action_cable, publish, push_stream};
 use crate::units::{duration, size};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub struct Config {
     pub admin: Admin,
     pub publish: publish::options::Options,
     pub push_stream: push_stream::options::Options,
+    pub action_cable: action_cable::options::Options,
     access: secrets::Tables,
     /// `fanwire dev`: everything on one port, with credentials that everybody knows.
     #[serde(skip)]
@@ -51,6 +53,8 @@ pub struct Server {
     /// Bounds the whole stop.
     #[serde(deserialize_with = "duration")]
     pub drain_time: Duration,
+    /// Whose `X-Forwarded-…` counts.
+    pub trusted_proxies: Networks,
 }
 
 impl Default for Server {
@@ -60,6 +64,7 @@ impl Default for Server {
             reactors: 0,
             private_fd_tables: true,
             drain_time: Duration::from_secs(35),
+            trusted_proxies: Networks::default(),
         }
     }
 }
@@ -199,6 +204,7 @@ impl Config {
                 ..Server::default()
             },
             admin: Admin { listen: Vec::new() },
+            action_cable: action_cable::options::Options::dev(),
             dev: true,
             keys: vec![Arc::new(Key {
                 name: "dev".to_owned(),

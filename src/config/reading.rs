@@ -59,6 +59,9 @@ impl<'i> Reader<'i> {
         if let Err((key, problem)) = config.push_stream.check() {
             self.problem_at(document.get_ref(), &format!("push_stream.{key}"), &problem);
         }
+        if let Err((key, problem)) = config.action_cable.check() {
+            self.problem_at(document.get_ref(), &format!("action_cable.{key}"), &problem);
+        }
         secrets::resolve(&mut config, base_dir, &mut |key, message| self.problem_at(document.get_ref(), key, message));
         Some(config)
     }
@@ -78,6 +81,8 @@ impl<'i> Reader<'i> {
         match value.get_ref() {
             DeValue::Table(table) if takes_table => return self.table(path, table),
             DeValue::Table(_) => {}
+            // A key that takes a table or a word.
+            DeValue::String(_) if takes_table && takes(path, value.clone()) => return,
             other if takes_table => {
                 return self.problem(at, name(path), format!("expected a table, found {}", other.type_str()));
             }

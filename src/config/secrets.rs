@@ -1,4 +1,4 @@
-//! `[[access.keys]]` and `[[access.tokens]]`: secrets become digests as soon as they are read.
+//! Secrets of the file and of files that it names: those of `[[access.keys]]` and `[[access.tokens]]` become digests at once.
 
 use super::Config;
 use crate::access::secret::{Secret, Sha256};
@@ -96,8 +96,10 @@ impl<'de> Deserialize<'de> for Expiry {
     }
 }
 
-/// Turns the tables into digests with rights; tells `wrong` (key, message) of everything that cannot be.
+/// Reads what is in files, and turns the tables into digests with rights; tells `wrong` (key, message) of everything that
+/// cannot be.
 pub fn resolve(config: &mut Config, base_dir: &Path, wrong: &mut dyn FnMut(&str, &str)) {
+    resolve_action_cable(config, base_dir, wrong);
     let tables = std::mem::take(&mut config.access);
     for (index, table) in tables.keys.into_iter().enumerate() {
         let place = Place { table: format!("access.keys[{index}]"), secret: "key", secret_file: "key_file" };
@@ -136,6 +138,32 @@ pub fn resolve(config: &mut Config, base_dir: &Path, wrong: &mut dyn FnMut(&str,
             expires: table.expires.map(|expires| expires.0),
         }));
     }
+}
+
+/// Reads the files that `[action_cable]` names.
+fn resolve_action_cable(config: &mut Config, base_dir: &Path, wrong: &mut dyn FnMut(&str, &str)) {
+    let options = &mut config.action_cable;
+    let mut read = |key: &str, given: bool, file: &Option<PathBuf>, bytes_min: usize| {
+        let file = file.as_ref()?;
+        let key = format!("action_cable.{key}_file");
+        match read_secret(&base_dir.join(file)) {
+            _ if given => wrong(&key, "expected at most one of the secret itself and a file with it"),
+            Ok(secret) if secret.len() >= bytes_min => return Some(Secret::from(secret.as_str())),
+            Ok(_) => wrong(&key, &format!("expected a secret of {bytes_min} bytes or more in {}", file.display())),
+            Err(error) => wrong(&key, &format!("cannot read {}: {error}", file.display())),
+        }
+        None
+    };
+    let publish_key = read("publish_key", options.publish_key.is_some(), &options.publish_key_file, SECRET_BYTES_MIN);
+    // The other two are shared with an application that may have chosen short ones.
+    let secret = read("secret", options.secret.is_some(), &options.secret_file, 1);
+    let streams_secret = read("streams_secret", !options.streams_secret.is_empty(), &options.streams_secret_file, 1);
+    if options.publish_key.as_ref().is_some_and(|key| key.as_str().len() < SECRET_BYTES_MIN) {
+        wrong("action_cable.publish_key", "expected a string of 16 bytes or more");
+    }
+    options.publish_key = options.publish_key.take().or(publish_key);
+    options.secret = options.secret.take().or(secret);
+    options.streams_secret.extend(streams_secret);
 }
 
 /// One table of a list, and what its secrets are called.

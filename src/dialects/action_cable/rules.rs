@@ -140,10 +140,7 @@ fn channels(options: &Options) -> Result<Channels, Problem> {
         }
         models.push(channel);
     }
-    let preset = match options.preset {
-        None => None,
-        Some(Preset::Metasmoke) => Some(preset::metasmoke()),
-    };
+    let preset = options.preset.map(|Preset::Metasmoke| preset::metasmoke());
     let pubsub = ChannelOptions { name: PUBSUB.to_owned(), kind: Some(options::Kind::Signed), ..ChannelOptions::default() };
     // A channel that was configured under the same name replaces these.
     for of in preset.into_iter().chain([pubsub]) {
