@@ -1,6 +1,7 @@
 //! What the server counts: arrays of one writer each, summed when somebody asks.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -59,7 +60,7 @@ pub const LATENCY_BUCKETS: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
 /// The dialects whose connections are counted apart; the last one stands for any other.
-pub const DIALECTS: [&str; 4] = ["push_stream", "publish", "admin", "other"];
+pub const DIALECTS: [&str; 5] = ["push_stream", "action_cable", "publish", "admin", "other"];
 
 /// The place of a dialect in [`DIALECTS`].
 pub fn dialect(name: &str) -> u8 {
@@ -129,15 +130,71 @@ pub struct HubMetrics {
     pub refused: AtomicU64,
 }
 
+/// Whether a number only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// Numbers of one name that a dialect counts itself, on whichever thread: rare events, not deliveries.
+pub struct Family {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    /// `None`: one number without a label.
+    pub label: Option<&'static str>,
+    numbers: Vec<(&'static str, AtomicU64)>,
+}
+
+impl Family {
+    pub fn new(name: &'static str, help: &'static str, kind: Kind, label: &'static str, values: Vec<&'static str>) -> Family {
+        let numbers = values.into_iter().map(|value| (value, AtomicU64::new(0))).collect();
+        Family { name, help, kind, label: Some(label), numbers }
+    }
+
+    pub fn single(name: &'static str, help: &'static str, kind: Kind) -> Family {
+        Family { name, help, kind, label: None, numbers: vec![("", AtomicU64::new(0))] }
+    }
+
+    /// Counts for one value of the label; a value that the family does not have counts nowhere.
+    pub fn add(&self, value: &str, count: u64) {
+        if let Some((_, number)) = self.numbers.iter().find(|(known, _)| *known == value) {
+            number.fetch_add(count, Relaxed);
+        }
+    }
+
+    /// Counts without a label.
+    pub fn count(&self, count: u64) {
+        self.add("", count);
+    }
+
+    /// Takes back from a gauge.
+    pub fn sub(&self, count: u64) {
+        self.numbers[0].1.fetch_sub(count, Relaxed);
+    }
+
+    /// Each value of the label with its number.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.numbers.iter().map(|(value, number)| (*value, number.load(Relaxed)))
+    }
+}
+
 /// Everything countable of one server.
 pub struct Metrics {
     pub hub: HubMetrics,
     pub reactors: Vec<ReactorMetrics>,
+    /// What the dialects count beside.
+    pub families: OnceLock<Vec<Arc<Family>>>,
 }
 
 impl Metrics {
     pub fn new(reactors: usize) -> Metrics {
-        Metrics { hub: HubMetrics::default(), reactors: (0..reactors).map(|_| ReactorMetrics::default()).collect() }
+        Metrics {
+            hub: HubMetrics::default(),
+            reactors: (0..reactors).map(|_| ReactorMetrics::default()).collect(),
+            families: OnceLock::new(),
+        }
     }
 
     pub fn sum(&self, counter: Counter) -> u64 {

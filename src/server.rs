@@ -4,6 +4,7 @@ use crate::access::SharedAccess;
 use crate::cli::VERSION;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dialects::action_cable::{self, ActionCable};
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
 use crate::dialects::push_stream::PushStream;
@@ -58,6 +59,7 @@ struct Shared {
     readiness: Arc<Readiness>,
     /// What `/` shows; known once the doors are open.
     page: Arc<OnceLock<String>>,
+    cable: action_cable::Live,
 }
 
 struct ReactorHandle {
@@ -85,7 +87,12 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     let readiness = Arc::new(Readiness::default());
     let page = Arc::new(OnceLock::new());
     let mut encoders = Encoders::default();
-    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, &mut encoders));
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let cable = action_cable::Live::new(&config.action_cable, seed);
+    // Nobody else sets it.
+    let _ = metrics.families.set(cable.families());
+    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, &cable, &mut encoders));
     let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let (failure_sender, failures) = crossbeam_channel::unbounded();
@@ -144,6 +151,7 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
             state: Mutex::new((config.clone(), encoders)),
             readiness,
             page,
+            cable,
         },
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         admin: None,
@@ -255,6 +263,7 @@ impl Running {
             &self.shared.metrics,
             &self.shared.readiness,
             &self.shared.page,
+            &self.shared.cable,
             encoders,
         ));
         let limits = limits(&config, connections_max(&config));
@@ -428,6 +437,7 @@ fn registry(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
     page: &Arc<OnceLock<String>>,
+    cable: &action_cable::Live,
     encoders: &mut Encoders,
 ) -> Registry {
     let head_bytes = config.limits.head_bytes as usize;
@@ -435,8 +445,14 @@ fn registry(
     if config.push_stream.enabled {
         list.push(Arc::new(PushStream::new(config.push_stream.clone(), hostname(), access.clone(), encoders)));
     }
+    let events_topic = config.push_stream.events_topic();
+    if config.action_cable.enabled {
+        let trusted = config.server.trusted_proxies.clone();
+        let events_topic = events_topic.clone();
+        list.push(Arc::new(ActionCable::new(&config.action_cable, cable, encoders, head_bytes, trusted, events_topic)));
+    }
     if config.publish.enabled {
-        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, config.push_stream.events_topic())));
+        list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, events_topic)));
     }
     list.push(Arc::new(Admin::new(metrics.clone(), readiness.clone(), page.clone(), head_bytes)));
     Registry::new(list, encoders.clone(), access.clone())

@@ -28,6 +28,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("dialects::push_stream", DIALECT),
     ("dialects::resources", DIALECT),
     ("dialects::admin", DIALECT),
+    // It counts what nobody else sees.
+    ("dialects::action_cable", &["metrics::Family", "metrics::Kind"]),
     // It shows the numbers.
     ("dialects::admin", &["metrics"]),
     ("engine", &["message"]),

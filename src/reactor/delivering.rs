@@ -134,6 +134,8 @@ impl<T: Transport> Reactor<T> {
                 if let Some(index) = self.waiting_join(connection, ticket) {
                     self.connections[index].extra().joining.retain(|joining| joining.ticket != ticket);
                     self.call(index, |session, actions| session.refused(refusal, actions));
+                    // The session may take input again.
+                    self.make_ready(index);
                 }
             }
             ToReactor::Backlog { ticket, backlog, .. } => self.backlog(ticket, &backlog),
@@ -449,6 +451,8 @@ impl<T: Transport> Reactor<T> {
         }
         self.read_backlog(index);
         self.connections[index].tidy();
+        // The session may take input again.
+        self.make_ready(index);
     }
 
     fn subscription_ids(&self, index: u32) -> Vec<SubscriptionId> {

@@ -41,6 +41,7 @@ impl OriginRule {
     }
 
     /// False: every origin may connect, and none.
+    #[cfg(test)]
     pub fn checks(&self) -> bool {
         self.check
     }

@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, Kind};
 use super::events::Events;
-use super::options::{self, ChannelOptions, Options, Preset};
+use super::options::{self, ChannelOptions, DuplicateSubscribe, OnKeyRemoved, Options, Preset};
 use super::origin::OriginRule;
 use super::preset;
 use super::signed::{PublicStreams, Signed, SigningKey};
@@ -52,6 +52,10 @@ pub struct Rules {
     pub streams_max: usize,
     /// Bytes of one message after white space is removed.
     pub payload_bytes_max: usize,
+    /// Per second and connection; 0 = no limit.
+    pub bad_input_rate: u32,
+    pub duplicate_subscribe: DuplicateSubscribe,
+    pub on_key_removed: OnKeyRemoved,
 }
 
 impl Rules {
@@ -75,6 +79,9 @@ impl Rules {
             subscriptions_max: options.max_subscriptions,
             streams_max: options.max_streams_per_subscription,
             payload_bytes_max: options.max_payload as usize,
+            bad_input_rate: options.bad_input_rate,
+            duplicate_subscribe: options.duplicate_subscribe,
+            on_key_removed: options.on_key_removed,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The counters of hub and reactors as OpenMetrics: read and summed when somebody scrapes, never before.
 
-use crate::metrics::{Counter, DIALECTS, LATENCY_BUCKETS, Metrics, ReactorMetrics};
+use crate::metrics::{Counter, DIALECTS, Kind, LATENCY_BUCKETS, Metrics, ReactorMetrics};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -25,6 +25,7 @@ impl Collector for Reading {
         self.messages(&mut out)?;
         self.trouble(&mut out)?;
         self.reactors(&mut out)?;
+        self.families(&mut out)?;
         self.latency(&mut out)
     }
 }
@@ -105,6 +106,27 @@ impl Reading {
             ("reactor_bytes_out", "Bytes written by a reactor", Counter::BytesOut),
         ] {
             labelled(out, name, help, "reactor", MetricType::Counter, each(&|reactor| reactor.read(kind)))?;
+        }
+        Ok(())
+    }
+
+    fn families(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        for family in self.0.families.get().into_iter().flatten() {
+            let kind = match family.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            match family.label {
+                Some(label) => labelled(out, family.name, family.help, label, kind, family.read())?,
+                None => {
+                    for (_, value) in family.read() {
+                        match family.kind {
+                            Kind::Counter => counter(out, family.name, family.help, value)?,
+                            Kind::Gauge => gauge(out, family.name, family.help, value)?,
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }

@@ -1,0 +1,634 @@
+//! One cable connection: commands in, answers and subscriptions out, and the clock of its pings.
+//!
+//! ```text
+//!  command ─▶ judged ─▶ answered
+//!                │
+//!                └──▶ asks the hub (join, history, resume) ─▶ answered ─▶ next command
+//! ```
+//! While the hub is asked no further command is read: commands take effect, and are answered, in the order they came.
+
+use super::channel::{Reject, admit};
+use super::command::{BadInput, Command, History, Reader};
+use super::frames::{self, Reason, Verdict};
+use super::history;
+use super::identifier;
+use super::options::{ConnectAuth, DuplicateSubscribe, OnKeyRemoved};
+use super::pings::Pings;
+use super::rules::Key;
+use super::shared::{Place, Shared};
+use super::subscriptions::{State, Subscription, Subscriptions, join_topic};
+use crate::exchange::{
+    After, Answer, ConversationId, Entry, Join, Joined, Legacy, Missed, Notice, Question, Refusal, Replay, SubscriptionId,
+};
+use crate::message::{EncodingId, Frame, Message, Seq, Stamp, TopicName};
+use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+const MICROS: u64 = 1_000_000;
+/// Bad input that the flood guard lets pass at once, in seconds of its rate.
+const BURST_SECONDS: u64 = 5;
+
+pub struct Connection {
+    place: Place,
+    subscriptions: Subscriptions,
+    /// Every key that it presented: the names under which it is known.
+    keys: SmallVec<[Arc<Key>; 1]>,
+    pings: Pings,
+    /// When the flood guard has forgotten all bad input so far, in monotonic microseconds.
+    forgiven_at: u64,
+    /// When it says goodbye because the server stops.
+    drains_at: Option<u64>,
+    /// What the hub was asked, in the order of its answers.
+    asked: VecDeque<Asked>,
+    extended: Option<Box<Extended>>,
+    /// The client knows `actioncable-unsupported`, as those of Rails do.
+    is_rails: bool,
+    /// A close was sent: nothing of it can be resumed.
+    is_over: bool,
+}
+
+/// What only a connection of the extended protocol has.
+struct Extended {
+    conversation: ConversationId,
+    /// When restored subscriptions whose client says nothing wait no longer.
+    holds_until: Option<u64>,
+    /// When a client that says nothing after a ping is given up.
+    silent_at: Option<u64>,
+}
+
+/// A question on its way. `first` is the first id of the streams that it is about.
+enum Asked {
+    Subscribe {
+        first: u16,
+        history: bool,
+    },
+    /// The client of a restored subscription has said what it has; `false`: it said nothing in time.
+    Release {
+        first: u16,
+        history: bool,
+    },
+    /// The stream's topic was deleted by somebody; whoever listens to a name goes on listening.
+    Rejoin {
+        id: u16,
+    },
+    History {
+        first: u16,
+    },
+    Resume,
+}
+
+impl Connection {
+    pub fn new(place: Place, pings: Pings, key: Option<Arc<Key>>, is_rails: bool) -> Connection {
+        Connection {
+            place,
+            subscriptions: Subscriptions::default(),
+            keys: key.into_iter().collect(),
+            pings,
+            forgiven_at: 0,
+            drains_at: None,
+            asked: VecDeque::new(),
+            extended: None,
+            is_rails,
+            is_over: false,
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.place.0
+    }
+
+    /// Opens a base connection.
+    pub fn greet(&mut self, actions: &mut Actions) {
+        actions.accept();
+        actions.send(frames::welcome());
+        self.sleep(actions);
+    }
+
+    /// Opens an extended connection, once it is known what the one that it resumes has left.
+    pub fn greet_extended(&mut self, resumes: Option<ConversationId>, actions: &mut Actions) {
+        let conversation = self.shared().live.conversation();
+        self.extended = Some(Box::new(Extended { conversation, holds_until: None, silent_at: None }));
+        actions.introduce(conversation);
+        match resumes {
+            Some(earlier) => self.ask(Asked::Resume, Question::Resume(earlier), actions),
+            None => self.welcome(None, actions),
+        }
+    }
+
+    /// Opens a connection only to turn it away.
+    pub fn refuse(&mut self, actions: &mut Actions) {
+        actions.accept();
+        self.goodbye(Reason::Unauthorized, false, actions);
+    }
+
+    fn welcome(&mut self, restored: Option<&[&[u8]]>, actions: &mut Actions) {
+        if let Some(extended) = &self.extended {
+            actions.accept();
+            actions.send(frames::welcome_extended(extended.conversation, restored));
+        }
+        self.sleep(actions);
+    }
+
+    fn goodbye(&mut self, reason: Reason, reconnect: bool, actions: &mut Actions) {
+        if self.is_over {
+            return;
+        }
+        self.shared().live.counters.disconnected(reason);
+        if self.shared().disconnect_frame {
+            actions.send(frames::disconnect(reason, reconnect));
+        }
+        self.close(1000, actions);
+    }
+
+    fn close(&mut self, code: u16, actions: &mut Actions) {
+        self.is_over = true;
+        actions.close(Some(code), "");
+    }
+
+    /// Asks to be woken for whatever is due first.
+    fn sleep(&self, actions: &mut Actions) {
+        let extended = self.extended.as_deref();
+        let due = [
+            self.drains_at,
+            extended.and_then(|extended| extended.holds_until),
+            extended.and_then(|extended| extended.silent_at),
+        ];
+        actions.wake_at(due.into_iter().flatten().min().unwrap_or(u64::MAX).min(self.pings.due()));
+    }
+
+    fn bad_input(&mut self, bad: BadInput, actions: &mut Actions) {
+        let live = &self.shared().live;
+        live.counters.bad_input(bad);
+        let rate = u64::from(live.rules.load().bad_input_rate);
+        if rate == 0 || !bad.is_guarded() {
+            return;
+        }
+        // Each input costs its share of a second.
+        let now = actions.now.micros;
+        self.forgiven_at = self.forgiven_at.max(now) + MICROS / rate;
+        if self.forgiven_at > now + BURST_SECONDS * MICROS {
+            self.close(1008, actions);
+        }
+    }
+
+    fn command(&mut self, command: Command, actions: &mut Actions) {
+        match command {
+            Command::Subscribe { identifier, history } => self.subscribe(&identifier, history, actions),
+            Command::Unsubscribe { identifier } => match self.subscriptions.remove(&identifier::token(&identifier)) {
+                Some(subscription) => self.unsubscribed(&subscription, actions),
+                None => self.bad_input(BadInput::NotLive, actions),
+            },
+            Command::Message { identifier } => match self.subscriptions.find(&identifier::token(&identifier)) {
+                Some(_) => self.shared().live.counters.performs_ignored.count(1),
+                None => self.bad_input(BadInput::NotLive, actions),
+            },
+            Command::History { identifier, history } => self.history(&identifier::token(&identifier), &history, actions),
+            Command::Whisper { identifier, data } => self.whisper(&identifier::token(&identifier), data, actions),
+            Command::Presence { identifier } => {
+                actions.send(frames::no_presence(identifier::token(&identifier).as_bytes()));
+            }
+            Command::Ping => actions.send(frames::pong()),
+            // Proof of life, as any command is; joining and leaving belong to presence.
+            Command::Pong | Command::Join { .. } | Command::Leave { .. } => {}
+        }
+    }
+
+    fn subscribe(&mut self, identifier: &str, history: Option<History>, actions: &mut Actions) {
+        let token = identifier::token(identifier);
+        // On a base connection it is an unknown key like any other.
+        let history = history.filter(|_| self.extended.is_some());
+        if self.subscriptions.find(&token).is_some() {
+            return self.subscribe_again(&token, history, actions);
+        }
+        match self.admitted(identifier, State::Joining) {
+            Ok(first) => self.join(first, history.as_ref(), actions),
+            Err(cause) => {
+                self.shared().live.counters.rejected(Some(cause));
+                actions.send(frames::verdict(token.as_bytes(), Verdict::Reject));
+            }
+        }
+    }
+
+    /// Enters an identifier that the rules allow; returns the first id of its streams.
+    fn admitted(&mut self, identifier: &str, state: State) -> Result<u16, Reject> {
+        let rules = self.shared().live.rules.load();
+        let accepted = admit(&rules, identifier)?;
+        let key = accepted.key.clone();
+        let first = self.subscriptions.enter(identifier, accepted, state, rules.subscriptions_max)?.first;
+        if let Some(key) = key
+            && !self.keys.iter().any(|known| Arc::ptr_eq(known, &key))
+        {
+            self.keys.push(key);
+        }
+        self.shared().live.counters.subscriptions.count(1);
+        Ok(first)
+    }
+
+    /// The identifier is live: never a second delivery (specification, section 5.4).
+    fn subscribe_again(&mut self, token: &str, history: Option<History>, actions: &mut Actions) {
+        let live = &self.shared().live;
+        live.counters.duplicates.count(1);
+        let confirms = match live.rules.load().duplicate_subscribe {
+            DuplicateSubscribe::Auto => self.is_rails,
+            DuplicateSubscribe::Ignore => false,
+            DuplicateSubscribe::Confirm => true,
+        };
+        if confirms {
+            actions.send(frames::verdict(token.as_bytes(), Verdict::Confirm));
+        }
+        if let Some(history) = history {
+            self.history(token, &history, actions);
+        }
+    }
+
+    /// Has the hub attach what a `subscribe` named, if that is anything.
+    fn join(&mut self, first: u16, history: Option<&History>, actions: &mut Actions) {
+        let reach = self.shared().reach;
+        let Some(subscription) = self.subscriptions.newest() else { return };
+        let missed = history.and_then(|history| history::missed(subscription, history));
+        if subscription.count == 0 {
+            subscription.state = State::Live;
+            let frame = frames::verdict(subscription.token(), Verdict::Confirm);
+            let token: Box<[u8]> = subscription.token().into();
+            self.shared().live.counters.confirms.count(1);
+            actions.send(frame);
+            if history.is_some() {
+                self.tell_history(&token, missed.is_some(), actions);
+            }
+            return;
+        }
+        let topics = subscription.topics();
+        // A history that cannot be read is rejected behind the confirm.
+        let join = Join { topics, reach, history: missed, ..Join::default() };
+        let prefix = subscription.prefix.clone();
+        let encoding = self.encoding(first);
+        if self.extended.is_none()
+            && let Some(subscription) = self.subscriptions.newest()
+        {
+            // Nobody asks for the names again.
+            subscription.streams = Box::default();
+        }
+        self.asked(Asked::Subscribe { first, history: history.is_some() });
+        actions.join(join, Delivery::Prefixed { encoding, prefix });
+    }
+
+    /// Positions are for connections that know them, in channels that have a history.
+    fn encoding(&mut self, first: u16) -> EncodingId {
+        let encodings = self.shared().encodings;
+        let positioned = self.extended.is_some();
+        match self.subscriptions.of(SubscriptionId(first)) {
+            Some(subscription) if positioned && subscription.channel.history => encodings.extended,
+            Some(_) | None => encodings.base,
+        }
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        self.asked.push_back(asked);
+    }
+
+    fn ask(&mut self, asked: Asked, question: Question, actions: &mut Actions) {
+        self.asked(asked);
+        actions.ask(question);
+    }
+
+    /// What the hub's next answer is about.
+    fn answers(&mut self) -> Option<Asked> {
+        let front = self.asked.pop_front();
+        if self.asked.is_empty() {
+            // An idle connection keeps no memory for questions.
+            self.asked = VecDeque::new();
+        }
+        front
+    }
+
+    fn unsubscribed(&self, subscription: &Subscription, actions: &mut Actions) {
+        self.shared().live.counters.subscriptions.sub(1);
+        if subscription.count > 0 && subscription.state == State::Live {
+            actions.leave(subscription.ids().collect());
+        }
+    }
+
+    fn history(&mut self, token: &str, wish: &History, actions: &mut Actions) {
+        let reach = self.shared().reach;
+        let Some(subscription) = self.subscriptions.find(token) else {
+            return self.tell_history(token.as_bytes(), false, actions);
+        };
+        let first = subscription.first;
+        match (history::missed(subscription, wish), subscription.state) {
+            (None, State::Live | State::Joining) => self.tell_history(token.as_bytes(), false, actions),
+            (missed, State::Held(_)) => self.release(first, missed, true, actions),
+            (Some(missed), State::Live | State::Joining) if missed.is_empty() => {
+                self.tell_history(token.as_bytes(), true, actions);
+            }
+            (Some(missed), State::Live | State::Joining) => {
+                self.ask(Asked::History { first }, Question::History { missed, reach }, actions);
+            }
+        }
+    }
+
+    /// Lets a restored subscription go on.
+    fn release(&mut self, first: u16, missed: Option<Vec<Missed>>, history: bool, actions: &mut Actions) {
+        let encoding = self.encoding(first);
+        let reach = self.shared().reach;
+        let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) else { return };
+        subscription.state = State::Joining;
+        let join = Join { topics: subscription.topics(), reach, history: missed, ..Join::default() };
+        let prefix = subscription.prefix.clone();
+        self.asked(Asked::Release { first, history });
+        actions.join(join, Delivery::Prefixed { encoding, prefix });
+    }
+
+    fn tell_history(&self, token: &[u8], confirmed: bool, actions: &mut Actions) {
+        self.shared().live.counters.history(confirmed);
+        let verdict = if confirmed { Verdict::ConfirmHistory } else { Verdict::RejectHistory };
+        actions.send(frames::verdict(token, verdict));
+    }
+
+    fn whisper(&mut self, token: &str, data: Vec<u8>, actions: &mut Actions) {
+        let bytes_max = self.shared().live.rules.load().payload_bytes_max;
+        let Some(extended) = &self.extended else { return };
+        let Some(subscription) = self.subscriptions.find(token) else {
+            return self.bad_input(BadInput::NotLive, actions);
+        };
+        if !subscription.channel.whisper || data.len() > bytes_max {
+            return;
+        }
+        let payload: Arc<[u8]> = data.into();
+        let entry = |name: &TopicName| Entry {
+            topic: name.clone(),
+            payload: payload.clone(),
+            store: false,
+            event: None,
+            key: None,
+            except: Some(extended.conversation),
+        };
+        let entries: Vec<Entry> = subscription.streams.iter().map(|stream| entry(&stream.name)).collect();
+        if !entries.is_empty() {
+            actions.publish(entries, None);
+        }
+    }
+
+    /// The hub has attached the streams of a subscription.
+    fn attached(&mut self, first: u16, head: Stamp) -> Option<&mut Subscription> {
+        let subscription = self.subscriptions.of(SubscriptionId(first))?;
+        if let State::Joining = subscription.state {
+            subscription.state = State::Live;
+            subscription.streams.iter_mut().for_each(|stream| stream.sent_after = head.seq);
+        }
+        Some(subscription)
+    }
+
+    /// Sends what was missed and not sent meanwhile. False: not all of it is there any more.
+    fn replay(&mut self, first: u16, replay: Replay, actions: &mut Actions) -> bool {
+        let Some(mut messages) = replay else { return false };
+        let encoding = self.encoding(first);
+        if let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) {
+            history::skip_sent(subscription, &mut messages);
+            actions.replay(encoding, subscription.prefix.clone(), messages);
+        }
+        true
+    }
+
+    /// What an earlier connection left goes on here, as far as the rules still allow it.
+    fn restore(&mut self, state: &[u8], head: Stamp, actions: &mut Actions) {
+        self.shared().live.counters.resumes.count(1);
+        let identifiers: Vec<String> = serde_json::from_slice(state).unwrap_or_default();
+        for identifier in identifiers {
+            let held = self.admitted(&identifier, State::Held(head.seq));
+            if held.is_ok()
+                && let Some(subscription) = self.subscriptions.newest()
+                && subscription.count == 0
+            {
+                subscription.state = State::Live;
+            }
+        }
+        let holds_until = actions.now.after(self.shared().restore_hold);
+        if let Some(extended) = &mut self.extended {
+            extended.holds_until = Some(holds_until);
+        }
+        let tokens: Vec<Frame> = self.subscriptions.iter().map(|subscription| subscription.token().into()).collect();
+        let tokens: Vec<&[u8]> = tokens.iter().map(|token| &**token).collect();
+        self.welcome(Some(&tokens), actions);
+    }
+
+    /// Restored subscriptions whose clients have not said what they have go on from where they were restored.
+    fn hold_no_longer(&mut self, actions: &mut Actions) {
+        let held: Vec<u16> = self
+            .subscriptions
+            .iter()
+            .filter(|subscription| matches!(subscription.state, State::Held(_)))
+            .map(|subscription| subscription.first)
+            .collect();
+        for first in held {
+            let missed = self.subscriptions.of(SubscriptionId(first)).map(|subscription| history::since_restored(subscription));
+            self.release(first, missed, false, actions);
+        }
+    }
+}
+
+impl Session for Connection {
+    fn limits(&self) -> &ConnectionLimits {
+        &self.shared().limits
+    }
+
+    fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
+        match inbound {
+            Inbound::Text(text) => match Reader::default().read(text, self.extended.is_some()) {
+                Ok(command) => {
+                    if let Some(extended) = &mut self.extended {
+                        extended.silent_at = None;
+                    }
+                    self.command(command, actions);
+                }
+                Err(bad) => self.bad_input(bad, actions),
+            },
+            Inbound::Binary(_) => self.bad_input(BadInput::Binary, actions),
+            Inbound::Close(code) => actions.close(Some(code.unwrap_or(1000)), ""),
+            Inbound::Ping | Inbound::Pong | Inbound::Body(_) => {}
+        }
+    }
+
+    fn joined(&mut self, joined: &Joined, actions: &mut Actions) {
+        let replay = joined.replay.clone();
+        match self.answers() {
+            Some(Asked::Subscribe { first, history }) => {
+                let Some(subscription) = self.attached(first, joined.head) else { return };
+                let token: Box<[u8]> = subscription.token().into();
+                self.shared().live.counters.confirms.count(1);
+                actions.send(frames::verdict(&token, Verdict::Confirm));
+                if history {
+                    let confirmed = self.replay(first, replay.flatten(), actions);
+                    self.tell_history(&token, confirmed, actions);
+                }
+            }
+            Some(Asked::Release { first, history }) => {
+                let Some(subscription) = self.attached(first, joined.head) else { return };
+                let token: Box<[u8]> = subscription.token().into();
+                let complete = self.replay(first, replay.flatten(), actions);
+                match history {
+                    true => self.tell_history(&token, complete, actions),
+                    // Its client would never know of the hole.
+                    false if !complete => self.goodbye(Reason::TooSlow, true, actions),
+                    false => {}
+                }
+            }
+            Some(Asked::Rejoin { id }) => {
+                let encoding = self.encoding(id);
+                let Some(subscription) = self.subscriptions.of(SubscriptionId(id)) else { return };
+                match replay.flatten() {
+                    Some(messages) => actions.replay(encoding, subscription.prefix.clone(), messages),
+                    None => self.goodbye(Reason::TooSlow, true, actions),
+                }
+            }
+            // Nothing else joins.
+            Some(Asked::History { .. } | Asked::Resume) | None => {}
+        }
+    }
+
+    fn refused(&mut self, _refusal: Refusal, actions: &mut Actions) {
+        match self.answers() {
+            Some(Asked::Subscribe { first, .. }) => {
+                let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) else { return };
+                let token = String::from_utf8_lossy(subscription.token()).into_owned();
+                self.subscriptions.remove(&token);
+                self.shared().live.counters.subscriptions.sub(1);
+                self.shared().live.counters.rejected(None);
+                actions.send(frames::verdict(token.as_bytes(), Verdict::Reject));
+            }
+            // What was live cannot go on, and its client has to hear of it.
+            Some(Asked::Release { .. } | Asked::Rejoin { .. }) => self.goodbye(Reason::TooSlow, true, actions),
+            Some(Asked::History { .. } | Asked::Resume) | None => {}
+        }
+    }
+
+    fn removed(&mut self, id: SubscriptionId, message: &Arc<Message>, _remaining: usize, actions: &mut Actions) {
+        let encoding = self.encoding(id.0);
+        let Some(subscription) = self.subscriptions.of(id) else { return };
+        let prefix = subscription.prefix.clone();
+        let after = After::Seq(message.stamp.seq);
+        let missed = Missed { topic: message.topic.clone(), after, until: Seq(u64::MAX) };
+        let join = Join {
+            topics: vec![join_topic(id, message.topic.clone())],
+            reach: self.shared().reach,
+            history: Some(vec![missed]),
+            ..Join::default()
+        };
+        self.asked(Asked::Rejoin { id: id.0 });
+        actions.join(join, Delivery::Prefixed { encoding, prefix });
+    }
+
+    fn answered(&mut self, answer: Answer, actions: &mut Actions) {
+        match answer {
+            Answer::History(replay) => {
+                let Some(Asked::History { first }) = self.answers() else { return };
+                let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) else { return };
+                let token: Box<[u8]> = subscription.token().into();
+                let complete = self.replay(first, replay, actions);
+                self.tell_history(&token, complete, actions);
+            }
+            Answer::Resumed(left) => {
+                let Some(Asked::Resume) = self.answers() else { return };
+                match left {
+                    Some((state, head)) => self.restore(&state, head, actions),
+                    None => self.welcome(None, actions),
+                }
+            }
+            // A whisper that was published, or that found the server busy: nobody waits for either.
+            Answer::Published { .. } | Answer::Refused(_) => {}
+            // Nothing else is asked.
+            Answer::Head(_) | Answer::Report(_) | Answer::Deleted(_) | Answer::Announced => {}
+        }
+    }
+
+    fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
+        match notice {
+            Notice::Disconnect { name, reconnect } => {
+                if self.keys.iter().any(|key| key.name == *name) {
+                    self.goodbye(Reason::Remote, *reconnect, actions);
+                }
+            }
+            // What it leaves is for the newer one.
+            Notice::TakenOver => actions.close(Some(1000), ""),
+        }
+    }
+
+    fn legacy(&self) -> Option<Legacy> {
+        let conversation = self.extended.as_ref()?.conversation;
+        let state = (!self.is_over && !self.shared().resume_ttl.is_zero()).then(|| {
+            let tokens: Vec<&[u8]> = self.subscriptions.iter().map(Subscription::token).collect();
+            ([b"[", &*tokens.join(&b","[..]), b"]"].concat().into(), self.shared().resume_ttl)
+        });
+        Some(Legacy { conversation, state })
+    }
+
+    fn woken(&mut self, actions: &mut Actions) {
+        let now = actions.now.micros;
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        if is_due(self.drains_at) {
+            return self.goodbye(Reason::ServerRestart, true, actions);
+        }
+        if is_due(self.extended.as_ref().and_then(|extended| extended.silent_at)) {
+            return self.goodbye(Reason::NoPong, true, actions);
+        }
+        if is_due(self.extended.as_ref().and_then(|extended| extended.holds_until)) {
+            if let Some(extended) = &mut self.extended {
+                extended.holds_until = None;
+            }
+            self.hold_no_longer(actions);
+        }
+        let live = &self.place.0.live;
+        if let Some(ping) = self.pings.take(live, actions.now) {
+            live.counters.pings.count(1);
+            actions.ping(ping);
+            let patience = self.shared().pong_timeout;
+            if let Some(extended) = &mut self.extended
+                && !patience.is_zero()
+            {
+                extended.silent_at.get_or_insert(actions.now.after(patience));
+            }
+        }
+        self.sleep(actions);
+    }
+
+    fn too_slow(&mut self, actions: &mut Actions) {
+        self.goodbye(Reason::TooSlow, true, actions);
+    }
+
+    fn draining(&mut self, actions: &mut Actions) {
+        // Neighbours in the slab say goodbye far from each other (Knuth's multiplicative hash), and the last of all still has
+        // time to.
+        let share = actions.index.wrapping_mul(0x9E37_79B1);
+        let spread = self.shared().drain_time.as_micros() as u64 * 4 / 5;
+        self.drains_at = Some(actions.now.micros + ((spread * u64::from(share)) >> 32));
+        self.sleep(actions);
+    }
+
+    fn review(&mut self, _topics: &[(SubscriptionId, TopicName)], actions: &mut Actions) {
+        let rules = self.shared().live.rules.load();
+        let still_opens = |subscription: &Subscription| {
+            subscription.key.as_ref().is_none_or(|key| rules.still_opens(key, &subscription.channel.name))
+        };
+        // The first key is the connection's own if one was asked for.
+        let still_known = match self.shared().connect_auth {
+            ConnectAuth::None => true,
+            ConnectAuth::Query(_) | ConnectAuth::Header(_) => self.keys.first().is_some_and(|key| rules.still_knows(key)),
+        };
+        let removed = !still_known || !self.subscriptions.iter().all(still_opens);
+        match rules.on_key_removed {
+            OnKeyRemoved::Disconnect if removed => self.goodbye(Reason::Remote, true, actions),
+            OnKeyRemoved::Disconnect | OnKeyRemoved::Keep => {}
+        }
+    }
+
+    fn accepts_input(&self) -> bool {
+        self.asked.is_empty()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared().live.counters.subscriptions.sub(self.subscriptions.len() as u64);
+    }
+}

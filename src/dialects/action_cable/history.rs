@@ -1,0 +1,67 @@
+//! What a client says it has, and what it is to be sent of it (specification, section 11.2).
+
+use super::command::History;
+use super::encoders;
+use super::subscriptions::{State, Stream, Subscription};
+use crate::exchange::{After, Missed};
+use crate::message::{Message, Seq};
+use std::sync::Arc;
+
+/// What a subscription has missed; `None`: nobody can know, which is a reject.
+pub fn missed(subscription: &Subscription, history: &History) -> Option<Vec<Missed>> {
+    let since = history.since.filter(|&since| since > 0);
+    if since.is_none() && history.streams.is_empty() || !subscription.channel.history {
+        return None;
+    }
+    let mut missed = Vec::new();
+    for stream in &subscription.streams {
+        let named = history.streams.iter().rev().find(|(name, _)| *name == *stream.name.as_str());
+        let after = match (named, since, subscription.state) {
+            (Some((_, Some(position))), _, _) => {
+                After::Offset { epoch: encoders::epoch(&position.epoch)?, offset: position.offset }
+            }
+            (Some((_, None)), _, _) => return None,
+            (None, Some(since), _) => After::Before(since),
+            (None, None, State::Held(from)) => After::Seq(from),
+            (None, None, State::Joining | State::Live) => continue,
+        };
+        missed.push(Missed { topic: stream.name.clone(), after, until: until(stream, subscription.state) });
+    }
+    Some(missed)
+}
+
+/// What came for a restored subscription since it was restored.
+pub fn since_restored(subscription: &Subscription) -> Vec<Missed> {
+    let State::Held(from) = subscription.state else { return Vec::new() };
+    let missed = |stream: &Stream| Missed { topic: stream.name.clone(), after: After::Seq(from), until: Seq(u64::MAX) };
+    subscription.streams.iter().map(missed).collect()
+}
+
+/// Leaves out what this connection was sent for the subscription before, and counts the rest as sent.
+pub fn skip_sent(subscription: &mut Subscription, messages: &mut Vec<Arc<Message>>) {
+    if subscription.streams.is_empty() {
+        // Of the base protocol: it never has a history.
+        return;
+    }
+    let mut oldest: Vec<Option<Seq>> = vec![None; subscription.streams.len()];
+    messages.retain(|message| {
+        let Some(place) = subscription.streams.iter().position(|stream| stream.name == message.topic) else { return false };
+        let wanted = message.stamp.seq <= subscription.streams[place].sent_after;
+        if wanted {
+            oldest[place].get_or_insert(message.stamp.seq);
+        }
+        wanted
+    });
+    for (stream, oldest) in subscription.streams.iter_mut().zip(oldest) {
+        if let Some(Seq(oldest)) = oldest {
+            stream.sent_after = Seq(oldest - 1);
+        }
+    }
+}
+
+fn until(stream: &Stream, state: State) -> Seq {
+    match state {
+        State::Live => stream.sent_after,
+        State::Joining | State::Held(_) => Seq(u64::MAX),
+    }
+}

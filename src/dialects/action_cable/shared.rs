@@ -1,0 +1,142 @@
+//! What all connections of one configuration have in common, and what outlives a reload.
+
+use super::counters::Counters;
+use super::encoders::{Base, Extended};
+use super::frames;
+use super::options::{ConnectAuth, Options};
+use super::rules::Rules;
+use crate::clock::Now;
+use crate::exchange::{ConversationId, Reach};
+use crate::message::{EncodingId, Frame, TopicName};
+use crate::session::{ConnectionLimits, Encoders};
+use arc_swap::ArcSwap;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The part of the dialect that a reload does not begin anew.
+pub struct Live {
+    /// Those in force: a command is judged by them, whenever its connection was opened.
+    pub rules: ArcSwap<Rules>,
+    pub counters: Counters,
+    /// Open cable connections of the whole server.
+    connections: AtomicU64,
+    /// The ping of a second, made by the first who needs it.
+    ping: ArcSwap<(u64, Frame)>,
+    seed: [u8; 32],
+    conversations: AtomicU64,
+}
+
+impl Live {
+    /// `seed` has to be random: who knows it can take over conversations.
+    pub fn new(rules: Rules, seed: [u8; 32]) -> Live {
+        Live {
+            rules: ArcSwap::from_pointee(rules),
+            counters: Counters::default(),
+            connections: AtomicU64::new(0),
+            ping: ArcSwap::from_pointee((0, frames::ping(0))),
+            seed,
+            conversations: AtomicU64::new(0),
+        }
+    }
+
+    /// A name that nobody can guess and that is never given twice.
+    pub fn conversation(&self) -> ConversationId {
+        let number = self.conversations.fetch_add(1, Relaxed);
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.seed).expect("a key of any length does");
+        mac.update(&number.to_be_bytes());
+        let digest: [u8; 32] = mac.finalize().into_bytes().into();
+        let (first, _) = digest.split_first_chunk().expect("thirty-two bytes are more than sixteen");
+        ConversationId(u128::from_be_bytes(*first))
+    }
+
+    /// The ping of this second, the same allocation for everybody.
+    pub fn ping(&self, now: Now) -> Frame {
+        let second = now.unix_seconds();
+        let known = self.ping.load();
+        if known.0 == second {
+            return known.1.clone();
+        }
+        let frame = frames::ping(second);
+        self.ping.store(Arc::new((second, frame.clone())));
+        frame
+    }
+}
+
+/// What a connection keeps from the configuration under which it was opened.
+pub struct Shared {
+    pub live: Arc<Live>,
+    pub limits: ConnectionLimits,
+    pub connect_auth: ConnectAuth,
+    pub ping_interval: Duration,
+    pub ping_params: bool,
+    pub drain_time: Duration,
+    pub disconnect_frame: bool,
+    pub extended: bool,
+    connections_max: u64,
+    pub pong_timeout: Duration,
+    pub resume_ttl: Duration,
+    pub restore_hold: Duration,
+    pub reach: Reach,
+    pub encodings: Encodings,
+    /// What the server alone publishes to, beside its `$` topics.
+    pub events_topic: Option<TopicName>,
+}
+
+/// How data frames end.
+#[derive(Clone, Copy)]
+pub struct Encodings {
+    pub base: EncodingId,
+    pub extended: EncodingId,
+}
+
+impl Shared {
+    pub fn new(options: &Options, live: Arc<Live>, encoders: &mut Encoders, events_topic: Option<TopicName>) -> Shared {
+        Shared {
+            live,
+            limits: ConnectionLimits {
+                message_bytes_max: options.max_message as usize,
+                message_fragments_max: 64,
+                outbox_bytes_max: 256 * 1024,
+                no_progress: options.write_stall,
+                close_time: options.close_timeout,
+            },
+            connect_auth: options.connect_auth.clone(),
+            ping_interval: options.ping_interval,
+            ping_params: options.ping_params,
+            drain_time: options.drain_time,
+            disconnect_frame: options.disconnect_frame,
+            extended: options.extended,
+            connections_max: options.max_connections,
+            pong_timeout: options.pong_timeout,
+            resume_ttl: options.resume_ttl,
+            restore_hold: options.restore_hold,
+            events_topic,
+            reach: Reach { count: options.history_limit, age: options.history_ttl },
+            encodings: Encodings {
+                base: encoders.add("action_cable base".to_owned(), Arc::new(Base)),
+                extended: encoders.add("action_cable extended".to_owned(), Arc::new(Extended)),
+            },
+        }
+    }
+}
+
+/// One connection's place among those that there may be.
+pub struct Place(pub Arc<Shared>);
+
+impl Place {
+    /// `None`: all are taken.
+    pub fn take(shared: &Arc<Shared>) -> Option<Place> {
+        let place = Place(shared.clone());
+        let before = shared.live.connections.fetch_add(1, Relaxed);
+        (shared.connections_max == 0 || before < shared.connections_max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.live.connections.fetch_sub(1, Relaxed);
+    }
+}
