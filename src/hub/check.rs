@@ -17,6 +17,12 @@ impl Hub {
             assert_eq!(topic.is_idle(), topic.is_unused(), "{}", topic.name);
             assert!(topic.log.oldest().is_none_or(|oldest| oldest.stamp > topic.floor));
             assert!(topic.log.len() <= self.settings.window.count || self.sweep.is_some());
+            assert_eq!(topic.pending, 0);
+            for (index, newer) in (0..topic.log.len()).rev().zip(0..) {
+                let message = topic.log.at(index).expect("there are so many");
+                assert_eq!((message.epoch, message.offset), (topic.position.epoch, topic.position.offset - newer));
+            }
+            assert!(topic.position.epoch <= topic.last_stored().map_or(0, |stamp| stamp.seq.0));
             assert!(topic.ring.is_none() || topic.subscribers > 0);
             counted.logged += topic.log.len() as u64;
             counted.log_bytes += topic.log.bytes();

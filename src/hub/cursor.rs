@@ -71,7 +71,7 @@ impl Hub {
         if start.0 == 0 {
             return false;
         }
-        before(self.history_begins) || before(topic.floor) && (topic.evicted || before(self.removed))
+        before(self.history_begins) || before(topic.floor) && (topic.has_evicted() || before(self.removed))
     }
 
     /// After which message the topic's subscription begins.

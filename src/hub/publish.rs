@@ -109,7 +109,7 @@ impl Hub {
         self.submit(changes, Waiting::Published { origin, published, report });
     }
 
-    /// Gives a message its stamp and its id.
+    /// Gives a message its stamp, its id, and its place in the topic's history if it is stored.
     pub(super) fn stamp(
         &mut self,
         id: TopicId,
@@ -126,6 +126,10 @@ impl Hub {
         let mut message = Message::new(stamp, topic.name.clone(), topic.published as i64, payload);
         message.event = event;
         message.stored = stored;
+        if stored {
+            let position = topic.count_stored(stamp);
+            (message.epoch, message.offset) = (position.epoch, position.offset);
+        }
         message.ordered_micros = self.now.micros;
         (stamp, Change::Append { topic: id, message: Arc::new(message) })
     }
@@ -146,7 +150,7 @@ impl Hub {
             self.totals.stored += u64::from(!topic.name.is_reserved());
             self.totals.logged += 1;
             self.totals.log_bytes += bytes;
-            topic.log.push(message);
+            topic.push(message);
             self.stored.push(aging);
         } else if topic.subscribers > 0 {
             let ring = topic.ring.get_or_insert_default();
@@ -252,6 +256,23 @@ mod tests {
         let stamps = |index: usize| published[index].stamp;
         let expected = [("b:1".into(), 1, stamps(0)), ("a:2".into(), 2, stamps(1)), ("b:3".into(), 2, stamps(2))];
         assert_eq!(ids.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn offsets_count_what_is_stored_within_the_epoch_of_a_topics_first_stored_message() {
+        let mut bench = Bench::new(settings());
+        bench.join(0, vec![topic("a", StartAt::Now), topic("b", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish_unstored("a", "0");
+        let epochs = ["a", "b"].map(|name| bench.publish(name, "1").seq.0);
+        bench.publish_unstored("a", "2");
+        bench.publish_all(vec![entry("a", "3"), entry("b", "4"), entry("a", "5")]).unwrap();
+        let places = bench.inbox(0).into_iter().filter_map(|reply| match reply {
+            ToReactor::Deliver { message, .. } => Some((text(&message), message.epoch, message.offset)),
+            _ => None,
+        });
+        let [a, b] = epochs;
+        let expected = [("a:0", 0, 0), ("a:1", a, 1), ("b:1", b, 1), ("a:2", 0, 0), ("a:3", a, 2), ("b:4", b, 2), ("a:5", a, 3)];
+        assert_eq!(places.collect::<Vec<_>>(), expected.map(|(text, epoch, offset)| (text.to_owned(), epoch, offset)));
     }
 
     #[test]

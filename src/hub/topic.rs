@@ -6,9 +6,18 @@ use crate::message::{Message, Seq, Stamp, TopicName};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// `Topic::idle_since` of a topic that has stored messages or subscribers.
 pub const NOT_IDLE: u64 = u64::MAX;
+
+/// How far a topic's history has come: names a stored message. The default is "none yet".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The `Seq` of the first stored message that was counted.
+    pub epoch: u64,
+    pub offset: u64,
+}
 
 /// One topic. Without messages it owns no memory but itself and its name.
 #[derive(Debug)]
@@ -16,10 +25,12 @@ pub struct Topic {
     pub name: TopicName,
     /// Messages so far, unstored ones too: the id of the newest.
     pub published: u64,
+    /// Of the newest stored message that was stamped.
+    pub position: Position,
+    /// Stored messages that were stamped and are not released yet.
+    pub pending: u32,
     /// The last stored message that is gone, or the head at which the topic was created.
     pub floor: Stamp,
-    /// `floor` is a message that is gone.
-    pub evicted: bool,
     pub log: Log,
     /// Unstored messages for readers that lag; only while there are subscribers.
     pub ring: Option<Box<Ring>>,
@@ -75,8 +86,9 @@ impl Topic {
         Topic {
             name,
             published: 0,
+            position: Position::default(),
+            pending: 0,
             floor: created,
-            evicted: false,
             log: Log::default(),
             ring: None,
             tail: None,
@@ -113,11 +125,38 @@ impl Topic {
         true
     }
 
+    /// The place of the next stored message, which was given this stamp.
+    pub fn count_stored(&mut self, stamp: Stamp) -> Position {
+        if self.position.offset == 0 {
+            self.position.epoch = stamp.seq.0;
+        }
+        self.position.offset += 1;
+        self.pending += 1;
+        self.position
+    }
+
+    /// A stored message was released.
+    pub fn push(&mut self, message: Arc<Message>) {
+        self.pending -= 1;
+        debug_assert_eq!(message.offset, self.released().offset);
+        self.log.push(message);
+    }
+
+    /// Of the newest stored message that was released.
+    pub fn released(&self) -> Position {
+        let offset = self.position.offset - u64::from(self.pending);
+        Position { epoch: if offset == 0 { 0 } else { self.position.epoch }, offset }
+    }
+
+    /// Whether stored messages are gone: `floor` is the last of them then.
+    pub fn has_evicted(&self) -> bool {
+        self.released().offset > self.log.len() as u64
+    }
+
     /// A stored message left the log.
     pub fn evicted(&mut self, message: &Message) {
-        debug_assert!(message.stamp > self.floor);
+        debug_assert!(message.stamp > self.floor && self.has_evicted());
         self.floor = message.stamp;
-        self.evicted = true;
     }
 
     /// Somebody begins or goes on to read what is stored: what is evicted from now on waits for him.
@@ -132,7 +171,7 @@ impl Topic {
 
     /// Whether a reader who has everything up to here can still be given every stored message after it.
     pub fn reaches_back_to(&self, seq: Seq) -> bool {
-        !self.evicted || self.floor.seq <= seq || self.tail.as_ref().is_some_and(|tail| tail.reaches <= seq)
+        !self.has_evicted() || self.floor.seq <= seq || self.tail.as_ref().is_some_and(|tail| tail.reaches <= seq)
     }
 
     /// Messages and bytes that are kept for readers that lag only.
@@ -143,7 +182,7 @@ impl Topic {
 
     /// The newest stored message it ever had, kept or not.
     pub fn last_stored(&self) -> Option<Stamp> {
-        self.log.newest().map(|message| message.stamp).or(self.evicted.then_some(self.floor))
+        self.log.newest().map(|message| message.stamp).or(self.has_evicted().then_some(self.floor))
     }
 
     /// The newest unstored message that somebody may still be waiting for.
@@ -313,6 +352,19 @@ mod tests {
         assert!(topic.detach(3));
         assert!(!topic.detach(3));
         assert_eq!((topic.interested().collect::<Vec<_>>(), topic.subscribers), (vec![0], 1));
+    }
+
+    #[test]
+    fn offsets_count_stored_messages_and_the_first_one_names_the_epoch() {
+        let mut topic = Topic::new("a".into(), stamp(1));
+        assert_eq!(topic.released(), Position::default());
+        let positions = [7, 9].map(|seq| topic.count_stored(stamp(seq)));
+        assert_eq!(positions, [Position { epoch: 7, offset: 1 }, Position { epoch: 7, offset: 2 }]);
+        assert_eq!((topic.released(), topic.has_evicted()), (Position::default(), false), "they are stamped, not released");
+        let mut message = Message::new(stamp(7), "a".into(), 1, b"1"[..].into());
+        (message.epoch, message.offset) = (7, 1);
+        topic.push(Arc::new(message));
+        assert_eq!((topic.released(), topic.has_evicted()), (Position { epoch: 7, offset: 1 }, false));
     }
 
     #[test]
