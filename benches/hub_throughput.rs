@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire::clock::Now;
-use fanwire::exchange::{Entry, Join, JoinTopic, StartAt, SubscriptionId};
+use fanwire::exchange::{Entry, Join, JoinTopic, Reach, StartAt, SubscriptionId};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::{Hub, Settings, Window};
 use fanwire::metrics::Metrics;
@@ -18,6 +18,7 @@ const BATCH: u64 = 1_024;
 fn settings() -> Settings {
     Settings {
         window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
+        reported: Reach::EVERYTHING,
         topic_idle: Duration::from_secs(30),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -28,6 +29,10 @@ fn settings() -> Settings {
         unstored_age: Duration::from_secs(30),
         key_age: Duration::from_secs(120),
         keys_max: 1_000_000,
+        positions_age: Duration::from_secs(3_000),
+        positions_max: 1_000_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     }
 }
 

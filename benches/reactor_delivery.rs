@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire::clock::Now;
 use fanwire::config::Config;
 use fanwire::dialects::push_stream::PushStream;
-use fanwire::exchange::Entry;
+use fanwire::exchange::{Entry, Reach};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::{Hub, Settings, Window};
 use fanwire::metrics::{Counter, Metrics};
@@ -131,6 +131,7 @@ fn limits() -> Limits {
 fn settings() -> Settings {
     Settings {
         window: Window { count: 1_000, bytes: 64 << 20, age: Duration::from_secs(1_800) },
+        reported: Reach::EVERYTHING,
         topic_idle: Duration::from_secs(30),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -141,6 +142,10 @@ fn settings() -> Settings {
         unstored_age: Duration::from_secs(30),
         key_age: Duration::from_secs(120),
         keys_max: 1_000_000,
+        positions_age: Duration::from_secs(3_000),
+        positions_max: 1_000_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     }
 }
 

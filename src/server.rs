@@ -8,6 +8,7 @@ use crate::dialects::action_cable::{self, ActionCable};
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
 use crate::dialects::push_stream::PushStream;
+use crate::exchange::Reach;
 use crate::hub::request::ToHub;
 use crate::hub::{self, Heartbeat, Hub, Settings, Window};
 use crate::metrics::Metrics;
@@ -412,12 +413,13 @@ fn settings(config: &Config) -> Settings {
         (0, dialect) => dialect,
         (server, dialect) => server.min(dialect),
     };
+    let reported = Reach { count: push_stream.max_stored_messages, age: push_stream.message_ttl };
+    // What each dialect shows of a topic: the log keeps enough for all of them.
+    let reaches = [reported];
+    let nothing = Window { count: 0, bytes: config.limits.topic_log_bytes_max, age: Duration::ZERO };
     Settings {
-        window: Window {
-            count: push_stream.max_stored_messages,
-            bytes: config.limits.topic_log_bytes_max,
-            age: push_stream.message_ttl,
-        },
+        window: reaches.into_iter().fold(nothing, Window::union),
+        reported,
         topic_idle: push_stream.channel_inactivity,
         topics_max,
         wildcard_prefix: push_stream.wildcard_prefix.as_str().into(),
@@ -428,6 +430,10 @@ fn settings(config: &Config) -> Settings {
         unstored_age: Duration::from_secs(30),
         key_age: Duration::from_secs(120),
         keys_max: 1_000_000,
+        positions_age: Duration::from_secs(3_000),
+        positions_max: 1_000_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     }
 }
 

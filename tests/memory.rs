@@ -5,7 +5,7 @@
 use fanwire::clock::Now;
 use fanwire::config::Config;
 use fanwire::dialects::push_stream::PushStream;
-use fanwire::exchange::Entry;
+use fanwire::exchange::{Entry, Reach};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::{Hub, Settings, Window};
 use fanwire::metrics::{Counter, Metrics};
@@ -109,6 +109,7 @@ impl House {
         };
         let settings = Settings {
             window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
+            reported: Reach::EVERYTHING,
             topic_idle: Duration::from_secs(30),
             topics_max: 0,
             wildcard_prefix: "".into(),
@@ -119,6 +120,10 @@ impl House {
             unstored_age: Duration::from_secs(30),
             key_age: Duration::from_secs(120),
             keys_max: 1_000,
+            positions_age: Duration::from_secs(3_000),
+            positions_max: 1_000_000,
+            conversations_max: 1_000_000,
+            conversation_bytes_max: 256 << 20,
         };
         House {
             reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), now),

@@ -5,7 +5,7 @@ use fanwire::access::{Access, Grant, Pattern, SharedAccess, digest};
 use fanwire::clock::Now;
 use fanwire::dialects::push_stream::PushStream;
 use fanwire::dialects::push_stream::options::Options;
-use fanwire::exchange::Entry;
+use fanwire::exchange::{Entry, Reach};
 use fanwire::hub::request::{Origin, ToHub, Token};
 use fanwire::hub::{Hub, Settings, Window};
 use fanwire::metrics::Metrics;
@@ -65,6 +65,7 @@ pub fn push_stream(encoders: &mut Encoders) -> PushStream {
 pub fn hub(metrics: Arc<Metrics>) -> Hub {
     let settings = Settings {
         window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
+        reported: Reach::EVERYTHING,
         topic_idle: Duration::from_secs(30),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -75,6 +76,10 @@ pub fn hub(metrics: Arc<Metrics>) -> Hub {
         unstored_age: Duration::from_secs(30),
         key_age: Duration::from_secs(120),
         keys_max: 1_000,
+        positions_age: Duration::from_secs(3_000),
+        positions_max: 1_000_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     };
     Hub::new(settings, 1, NOW, metrics)
 }

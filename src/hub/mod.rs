@@ -29,7 +29,7 @@ mod topic;
 use crate::clock::Now;
 use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
-use crate::exchange::{Answer, Published, Question, Selection};
+use crate::exchange::{Answer, Published, Question, Reach, Selection};
 use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
 use ages::{Ages, Aging};
@@ -51,8 +51,10 @@ const EXPIRED_PER_TICK: usize = 4_096;
 /// What the hub is told by the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// What each topic keeps.
+    /// What each topic keeps: the largest window of all dialects.
     pub window: Window,
+    /// How much of it statistics show.
+    pub reported: Reach,
     /// A topic without messages and subscribers is forgotten after this time; its ids restart.
     pub topic_idle: Duration,
     /// The server's own topics (`$…`) don't count. 0 = unlimited.
@@ -71,6 +73,13 @@ pub struct Settings {
     /// Idempotency keys: how long they count, and how many are remembered.
     pub key_age: Duration,
     pub keys_max: usize,
+    /// How far the histories of forgotten topics had come: how long a topic of the same name goes on with it, and how many
+    /// are remembered.
+    pub positions_age: Duration,
+    pub positions_max: usize,
+    /// Conversations whose connection has ended, and the bytes they left; the one that would expire first is forgotten first.
+    pub conversations_max: usize,
+    pub conversation_bytes_max: usize,
 }
 
 /// Bounds of a topic's log; whichever is reached first evicts the oldest message.
@@ -79,6 +88,13 @@ pub struct Window {
     pub count: usize,
     pub bytes: u64,
     pub age: Duration,
+}
+
+impl Window {
+    /// Grows to hold everything that a dialect shows.
+    pub fn union(self, reach: Reach) -> Window {
+        Window { count: self.count.max(reach.count), age: self.age.max(reach.age), ..self }
+    }
 }
 
 /// An unstored message published at an interval while its topic has subscribers.

@@ -2,7 +2,8 @@
 
 use crate::clock::Now;
 use crate::exchange::{
-    Answer, Cursor, Entry, Join, JoinTopic, Joined, Published, Question, Refusal, Report, Selection, StartAt, SubscriptionId,
+    Answer, Cursor, Entry, Join, JoinTopic, Joined, Published, Question, Reach, Refusal, Report, Selection, StartAt,
+    SubscriptionId,
 };
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
@@ -17,6 +18,7 @@ pub const BEGIN: u64 = 1_000;
 pub fn settings() -> Settings {
     Settings {
         window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
+        reported: Reach::EVERYTHING,
         topic_idle: Duration::from_secs(30),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -27,6 +29,10 @@ pub fn settings() -> Settings {
         unstored_age: Duration::from_secs(30),
         key_age: Duration::from_secs(120),
         keys_max: 1_000_000,
+        positions_age: Duration::from_secs(3_000),
+        positions_max: 1_000_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     }
 }
 

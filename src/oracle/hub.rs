@@ -2,7 +2,9 @@
 
 use crate::clock::Now;
 use crate::exchange::{Answer, Refusal};
-use crate::exchange::{Cursor, Entry, Join, JoinTopic, Joined, Question, Report, Selection, StartAt, SubscriptionId, TopicId};
+use crate::exchange::{
+    Cursor, Entry, Join, JoinTopic, Joined, Question, Reach, Report, Selection, StartAt, SubscriptionId, TopicId,
+};
 use crate::hub::request::{Backlog, Origin, PAGE_MESSAGES, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp, TopicName};
@@ -15,6 +17,7 @@ const REACTORS: usize = 2;
 const AGE: u64 = 20_000_000;
 const UNSTORED_AGE: u64 = 5_000_000;
 const IDLE: u64 = 10_000_000;
+const POSITIONS_AGE: u64 = 15_000_000;
 const SUBSCRIBERS_MAX: usize = 3;
 
 /// One message of the model; nothing is ever taken out of its list.
@@ -483,6 +486,7 @@ impl Model {
 fn settings(count: usize) -> Settings {
     Settings {
         window: Window { count, bytes: u64::MAX, age: Duration::from_micros(AGE) },
+        reported: Reach::EVERYTHING,
         topic_idle: Duration::from_micros(IDLE),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -493,6 +497,10 @@ fn settings(count: usize) -> Settings {
         unstored_age: Duration::from_micros(UNSTORED_AGE),
         key_age: Duration::from_secs(1),
         keys_max: 10,
+        positions_age: Duration::from_micros(POSITIONS_AGE),
+        positions_max: 1_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::random::Random;
 use arc_swap::ArcSwap;
 use fanwire::access::Access;
 use fanwire::clock::Now;
-use fanwire::exchange::{Answer, Join, Joined, Question, Selection, StartAt, TopicId};
+use fanwire::exchange::{Answer, Join, Joined, Question, Reach, Selection, StartAt, TopicId};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::thread::Port;
 use fanwire::hub::{Heartbeat, Hub, Settings, Window};
@@ -827,6 +827,7 @@ enum Asked {
 fn settings(count: usize) -> Settings {
     Settings {
         window: Window { count, bytes: 1 << 30, age: STORED_AGE },
+        reported: Reach::EVERYTHING,
         topic_idle: Duration::from_secs(2),
         topics_max: 0,
         wildcard_prefix: "".into(),
@@ -837,6 +838,10 @@ fn settings(count: usize) -> Settings {
         unstored_age: UNSTORED_AGE,
         key_age: Duration::from_secs(120),
         keys_max: 1_000,
+        positions_age: Duration::from_secs(3_000),
+        positions_max: 1_000_000,
+        conversations_max: 1_000_000,
+        conversation_bytes_max: 256 << 20,
     }
 }
 
