@@ -6,7 +6,9 @@ use super::transport::Transport;
 use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
-use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId};
+use crate::exchange::{
+    Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Reach, Selection, StartAt, SubscriptionId, TopicId,
+};
 use crate::http::response::Response;
 use crate::hub::request::{Origin, ToHub, ToReactor, Token};
 use crate::hub::thread::Port;
@@ -161,6 +163,7 @@ impl House {
         let metrics = Arc::new(Metrics::new(1));
         let settings = Settings {
             window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
+            reported: Reach::EVERYTHING,
             topic_idle: Duration::from_secs(30),
             topics_max: 0,
             wildcard_prefix: "".into(),
@@ -171,6 +174,10 @@ impl House {
             unstored_age: Duration::from_secs(30),
             key_age: Duration::from_secs(120),
             keys_max: 1_000,
+            positions_age: Duration::from_secs(3_000),
+            positions_max: 1_000_000,
+            conversations_max: 1_000_000,
+            conversation_bytes_max: 256 << 20,
         };
         let mut encoders = Encoders::default();
         let encoding = encoders.add("plain".into(), Arc::new(Plain));
