@@ -4,7 +4,7 @@ use crate::exchange::TopicId;
 use crate::hub::ages::Ages;
 use crate::hub::events::Happening;
 use crate::hub::log::kept_bytes;
-use crate::hub::topic::NOT_IDLE;
+use crate::hub::topic::{NOT_IDLE, Topic};
 use crate::hub::{Aging, Hub, Settings, Waiting, Window};
 use crate::message::{Seq, TopicName};
 use smallvec::{SmallVec, smallvec};
@@ -35,7 +35,13 @@ impl Hub {
             self.totals.topics += 1;
             self.totals.wildcard_topics += u64::from(self.is_wildcard(&name));
         }
+        let past = self.positions.take(&name, self.settings.positions_age, self.now.micros);
         let id = self.topics.create(name, self.sequencer.last());
+        if let Some(past) = past
+            && let Some(topic) = self.topics.get_mut(id)
+        {
+            topic.resume(past);
+        }
         self.rest(id, false);
         id
     }
@@ -161,13 +167,19 @@ impl Hub {
         }
         for _ in 0..budget {
             let Some(aging) = self.idle.take_due(micros_of(self.settings.topic_idle), micros) else { break };
-            if self.topics.get(aging.topic).is_some_and(|topic| topic.idle_since == aging.since)
+            // What is on its way to a topic begins its idle time anew when it comes.
+            let is_due = |topic: &Topic| topic.idle_since == aging.since && topic.pending == 0;
+            if self.topics.get(aging.topic).is_some_and(is_due)
                 && let Some(topic) = self.end(aging.topic)
             {
+                if let Some(past) = topic.past() {
+                    self.positions.add(topic.name.clone(), past, micros, self.settings.positions_max);
+                }
                 self.tell(Happening::Destroyed, &topic.name);
             }
         }
         self.keys.expire(self.settings.key_age, micros, budget);
+        self.positions.expire(self.settings.positions_age, micros, budget);
     }
 
     /// Fits the next topics to settings that have changed.
@@ -190,6 +202,7 @@ impl Hub {
             due(&self.unstored, self.settings.unstored_age).map(later),
             due(&self.idle, self.settings.topic_idle),
             self.keys.due(self.settings.key_age).map(later),
+            self.positions.due(self.settings.positions_age).map(later),
             self.heartbeats.iter().copied().min(),
             self.sweep.map(|_| self.now.micros),
         ];
@@ -273,6 +286,41 @@ mod tests {
         assert_eq!(bench.report("a").rows[0].published, 1);
         assert!(bench.gap(&["a"], Cursor { stamp: Some((lost.seconds, Some(0))), event: None }), "what it had is not forgotten");
         assert!(!bench.gap(&["a"], after(lost)));
+    }
+
+    #[test]
+    fn so_many_positions_are_remembered_and_none_for_longer_than_its_time() {
+        let mut settings = settings();
+        settings.window.age = Duration::from_secs(1);
+        settings.positions_max = 2;
+        let mut bench = Bench::new(settings);
+        let firsts = ["a", "b", "c"].map(|name| {
+            bench.pass(Duration::from_millis(1));
+            bench.publish(name, "1").seq.0
+        });
+        bench.publish_unstored("d", "it has no position");
+        bench.live(Duration::from_secs(40));
+        assert_eq!(bench.report("").topics, 0);
+        bench.join(0, ["a", "b", "c", "d"].map(|name| topic(name, StartAt::Now)).to_vec(), Cursor::default()).unwrap();
+        let epoch = |name: &str| {
+            let id = bench.hub.topics.find(&name.into()).unwrap();
+            bench.hub.topics.get(id).unwrap().position.epoch
+        };
+        assert_eq!(["a", "b", "c", "d"].map(epoch), [0, firsts[1], firsts[2], 0]);
+        bench.live(Duration::from_secs(3_001));
+        assert_eq!(bench.hub.positions.due(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_stored_message_on_its_way_keeps_its_topic() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.leave(0, &joined);
+        let id = joined.topics[0].topic;
+        bench.hub.topics.get_mut(id).unwrap().pending = 1;
+        bench.pass(Duration::from_secs(31));
+        bench.hub.tick(bench.now);
+        assert!(bench.hub.topics.get_mut(id).is_some());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod join;
 mod keys;
 mod lifetime;
 mod log;
+mod positions;
 mod publish;
 mod read;
 mod report;
@@ -34,6 +35,7 @@ use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
 use ages::{Ages, Aging};
 use keys::Keys;
+use positions::Positions;
 use read::WaitingRead;
 use request::{Origin, ToHub, ToReactor};
 use sequencer::Sequencer;
@@ -123,6 +125,7 @@ pub struct Hub {
     topics: Topics,
     totals: Totals,
     keys: Keys,
+    positions: Positions,
     stored: Ages,
     unstored: Ages,
     idle: Ages,
@@ -194,6 +197,7 @@ impl Hub {
             topics: Topics::default(),
             totals: Totals::default(),
             keys: Keys::default(),
+            positions: Positions::default(),
             stored: Ages::default(),
             unstored: Ages::default(),
             idle: Ages::default(),
@@ -232,7 +236,7 @@ impl Hub {
         self.count();
     }
 
-    /// Lets time pass: ages, idle topics, heartbeats, keys. The work of one call is bounded.
+    /// Lets time pass: ages, idle topics, heartbeats, keys, positions. The work of one call is bounded.
     pub fn tick(&mut self, now: Now) {
         self.enter(now);
         self.release();

@@ -178,7 +178,10 @@ impl Hub {
             if !seen.insert(name.clone()) {
                 return false;
             }
-            let Some(topic) = self.topics.find(name) else { return false };
+            let Some(topic) = self.topics.find(name) else {
+                self.positions.take(name, self.settings.positions_age, self.now.micros);
+                return false;
+            };
             let mut message = Message::new(self.sequencer.mark(self.now), name.clone(), -2, payload.clone());
             message.stored = false;
             message.ordered_micros = self.now.micros;

@@ -19,6 +19,14 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// What a topic leaves to the next one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Past {
+    pub position: Position,
+    /// The last message that was counted.
+    pub newest: Stamp,
+}
+
 /// One topic. Without messages it owns no memory but itself and its name.
 #[derive(Debug)]
 pub struct Topic {
@@ -29,7 +37,8 @@ pub struct Topic {
     pub position: Position,
     /// Stored messages that were stamped and are not released yet.
     pub pending: u32,
-    /// The last stored message that is gone, or the head at which the topic was created.
+    /// The last stored message that is gone, maybe that of an earlier life that goes on; else the head at which the topic
+    /// was created.
     pub floor: Stamp,
     pub log: Log,
     /// Unstored messages for readers that lag; only while there are subscribers.
@@ -123,6 +132,18 @@ impl Topic {
         self.subscribers -= 1;
         debug_assert_eq!(u64::from(self.subscribers), self.interest.iter().map(|&(_, count)| u64::from(count)).sum::<u64>());
         true
+    }
+
+    /// Goes on where an earlier topic of this name stopped.
+    pub fn resume(&mut self, past: Past) {
+        debug_assert!(self.position.offset == 0 && past.newest <= self.floor);
+        self.position = past.position;
+        self.floor = past.newest;
+    }
+
+    /// What it leaves if it is forgotten now.
+    pub fn past(&self) -> Option<Past> {
+        self.last_stored().map(|newest| Past { position: self.released(), newest })
     }
 
     /// The place of the next stored message, which was given this stamp.
