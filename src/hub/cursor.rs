@@ -1,8 +1,9 @@
 //! Where a cursor points to, and whether something newer is already gone.
 
-use crate::exchange::{Cursor, StartAt, TopicId};
+use crate::exchange::{Cursor, Reach, StartAt, TopicId};
 use crate::hub::Hub;
 use crate::hub::topic::Topic;
+use crate::hub::view::View;
 use crate::message::{Seq, Stamp};
 
 /// Seconds and tag as a client says them; a second as a whole ends with the greatest tag.
@@ -27,7 +28,7 @@ impl Resolved {
 
 impl Hub {
     /// Finds out where the cursor points to; `topics` are the existing ones of the join, trimmed.
-    pub(super) fn resolve(&self, cursor: &Cursor, topics: &[TopicId]) -> Resolved {
+    pub(super) fn resolve(&self, cursor: &Cursor, topics: &[TopicId], reach: Reach) -> Resolved {
         let newest = self.sequencer.last();
         let stamp = cursor.stamp.map(|(seconds, tag)| {
             let foreign =
@@ -42,7 +43,7 @@ impl Hub {
         });
         let (event, unknown) = match &cursor.event {
             None => (None, false),
-            Some(event) => match self.oldest_with_event(&event.id, topics).or(event.otherwise) {
+            Some(event) => match self.oldest_with_event(&event.id, topics, reach).or(event.otherwise) {
                 Some(position) => (Some((position, position > (newest.seconds, u64::from(newest.tag)))), false),
                 None => (None, true),
             },
@@ -60,26 +61,32 @@ impl Hub {
         }
     }
 
-    fn oldest_with_event(&self, id: &[u8], topics: &[TopicId]) -> Option<Position> {
-        let found = topics.iter().filter_map(|&topic| self.topics.get(topic)?.log.oldest_with_event(id));
+    fn oldest_with_event(&self, id: &[u8], topics: &[TopicId], reach: Reach) -> Option<Position> {
+        let views = topics.iter().filter_map(|&topic| self.topics.get(topic)).map(|topic| self.view(topic, reach));
+        let found = views.filter_map(|view| view.topic.log.oldest_with_event(view.first, id));
         found.map(|message| message.stamp).min().map(|stamp| (stamp.seconds, u64::from(stamp.tag)))
     }
 
+    pub(super) fn view<'a>(&self, topic: &'a Topic, reach: Reach) -> View<'a> {
+        View::new(topic, reach, self.now.micros)
+    }
+
     /// Whether a stored message of this topic that is newer than `start` may be gone (push_stream, section 4.3).
-    pub(super) fn has_gap(&self, start: Position, topic: &Topic) -> bool {
-        let before = |stamp: Stamp| start < (stamp.seconds, u64::from(stamp.tag));
+    pub(super) fn has_gap(&self, start: Position, view: View<'_>) -> bool {
         if start.0 == 0 {
             return false;
         }
-        before(self.history_begins) || before(topic.floor) && (topic.has_evicted() || before(self.removed))
+        is_before(start, self.history_begins)
+            || is_before(start, view.floor()) && (view.has_evicted() || is_before(start, self.removed))
     }
 
     /// After which message the topic's subscription begins.
-    pub(super) fn from(&self, start_at: StartAt, start: Option<Position>, topic: &Topic) -> Seq {
+    pub(super) fn from(&self, start_at: StartAt, start: Option<Position>, view: View<'_>) -> Seq {
+        let topic = view.topic;
         let first = match (start_at, start) {
             (StartAt::Now, _) | (StartAt::Cursor, None) => return self.released.seq,
-            (StartAt::Cursor, Some(start)) => topic.log.after_position(start),
-            (StartAt::Last(count), _) => topic.log.len().saturating_sub(count as usize),
+            (StartAt::Cursor, Some(start)) => topic.log.after_position(start).max(view.first),
+            (StartAt::Last(count), _) => topic.log.len() - view.len().min(count as usize),
         };
         if first == topic.log.len() {
             // Nothing to replay: a connection that is live stays live.
@@ -92,11 +99,15 @@ impl Hub {
     }
 }
 
+fn is_before(start: Position, stamp: Stamp) -> bool {
+    start < (stamp.seconds, u64::from(stamp.tag))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::{Entry, EventCursor, Joined};
-    use crate::hub::testing::{BEGIN, Bench, after, entry, settings, topic};
+    use crate::exchange::{Entry, EventCursor, Join, JoinTopic, Joined, Refusal};
+    use crate::hub::testing::{BEGIN, Bench, after, entry, settings, text, topic};
     use crate::message::EventFields;
     use std::time::Duration;
 
@@ -303,6 +314,81 @@ mod tests {
         let joined = join(&mut bench, &["a"], both.clone());
         assert_eq!((joined.start, joined.gap), (Some(stamps[3].position()), true));
         assert_eq!(bench.resume(&["a", "b"], both), ["a:21", "b:22"]);
+    }
+
+    /// A reach of two messages, and one of three seconds when the third of three messages is a second old.
+    fn two_of_three() -> (Bench, Vec<Stamp>, [Reach; 2]) {
+        let mut bench = Bench::new(settings());
+        let stamps = ["1", "2", "3"].map(|payload| {
+            let stamp = publish_event(&mut bench, "a", payload, "e");
+            bench.pass(SECOND);
+            stamp
+        });
+        let reaches = [Reach { count: 2, ..Reach::EVERYTHING }, Reach { age: 3 * SECOND, ..Reach::EVERYTHING }];
+        (bench, stamps.to_vec(), reaches)
+    }
+
+    fn join_within(bench: &mut Bench, start: StartAt, cursor: Cursor, reach: Reach) -> (Vec<String>, bool) {
+        let joined = bench.try_join(0, Join { topics: vec![topic("a", start)], cursor, reach, ..Join::default() }).unwrap();
+        let shown = bench.read(&joined, Seq(0)).messages.iter().map(|(_, message)| text(message)).collect();
+        (shown, joined.gap)
+    }
+
+    #[test]
+    fn a_cursor_reaches_no_farther_back_than_its_dialect() {
+        let (mut bench, stamps, reaches) = two_of_three();
+        for reach in reaches {
+            let mut within = |start, cursor| join_within(&mut bench, start, cursor, reach);
+            let two = || ["a:2", "a:3"].map(str::to_owned).to_vec();
+            assert_eq!(within(StartAt::Cursor, stamp(0, None)), (two(), false));
+            assert_eq!(within(StartAt::Cursor, stamp(BEGIN, Some(0))), (two(), true));
+            assert_eq!(within(StartAt::Cursor, after(stamps[0])), (two(), false), "what it has may be gone");
+            assert_eq!(within(StartAt::Cursor, after(stamps[1])), (vec!["a:3".to_owned()], false));
+            assert_eq!(within(StartAt::Last(9), Cursor::default()), (two(), false));
+            assert_eq!(within(StartAt::Last(1), Cursor::default()), (vec!["a:3".to_owned()], false));
+            assert_eq!(within(StartAt::Cursor, event("e", None)), (vec!["a:3".to_owned()], false), "the oldest of those shown");
+        }
+    }
+
+    #[test]
+    fn a_topic_without_messages_within_reach_has_none() {
+        let mut bench = Bench::new(settings());
+        bench.publish("a", "1");
+        let reach = Reach { age: SECOND, ..Reach::EVERYTHING };
+        let must = JoinTopic { must_have_messages: true, ..topic("a", StartAt::Now) };
+        let join = Join { topics: vec![must], reach, ..Join::default() };
+        assert!(bench.try_join(0, join.clone()).is_ok());
+        bench.pass(SECOND);
+        assert_eq!(bench.try_join(0, join.clone()).unwrap_err(), Refusal::TopicMissing);
+        assert!(bench.try_join(0, Join { reach: Reach::EVERYTHING, ..join }).is_ok());
+    }
+
+    #[test]
+    fn who_lags_reads_on_beyond_the_reach_of_his_join() {
+        let mut bench = Bench::new(settings());
+        let reach = Reach { count: 1, age: SECOND };
+        let join = Join { topics: vec![topic("a", StartAt::Now)], reach, ..Join::default() };
+        let joined = bench.try_join(0, join).unwrap();
+        for payload in ["1", "2", "3"] {
+            bench.publish("a", payload);
+            bench.pass(SECOND);
+        }
+        let page = bench.read(&joined, joined.head.seq);
+        assert_eq!((page.messages.len(), page.lost), (3, false));
+    }
+
+    #[test]
+    fn a_topic_that_comes_back_in_time_knows_what_it_has_lost() {
+        let mut bench = Bench::new(settings());
+        let first = bench.publish("a", "1");
+        let second = bench.publish("a", "2");
+        bench.pass(SECOND);
+        bench.publish("b", "later");
+        bench.live(bench.hub.settings.window.age + bench.hub.settings.topic_idle + SECOND);
+        assert_eq!(bench.report("").topics, 0);
+        assert!(bench.gap(&["a"], after(first)));
+        assert!(!bench.gap(&["a"], after(second)), "only b has lost something newer");
+        assert!(bench.gap(&["c"], after(second)), "of c nobody knows");
     }
 
     #[test]

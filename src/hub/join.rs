@@ -40,7 +40,7 @@ impl Hub {
             self.trim(topic);
         }
         let missing = |(topic, found): (&JoinTopic, &Option<TopicId>)| {
-            let stored = found.and_then(|id| self.topics.get(id)).map_or(0, |topic| topic.log.len());
+            let stored = found.and_then(|id| self.topics.get(id)).map_or(0, |topic| self.view(topic, join.reach).len());
             topic.must_have_messages && stored == 0
         };
         if join.topics.iter().zip(&found).any(missing) {
@@ -55,7 +55,7 @@ impl Hub {
             return Err(Refusal::TooManyTopics);
         }
 
-        let resolved = self.resolve(&join.cursor, &existing);
+        let resolved = self.resolve(&join.cursor, &existing, join.reach);
         let head = self.released;
         let (mut gap, mut created) = (resolved.unknown, Vec::new());
         let mut topics = Vec::with_capacity(join.topics.len());
@@ -70,8 +70,9 @@ impl Hub {
             self.totals.subscriptions += 1;
             self.rest(id, false);
             let topic = self.topics.get(id).expect("it has a subscriber");
-            gap |= wanted.start == StartAt::Cursor && resolved.start.is_some_and(|start| self.has_gap(start, topic));
-            let from = self.from(wanted.start, resolved.start, topic);
+            let view = self.view(topic, join.reach);
+            gap |= wanted.start == StartAt::Cursor && resolved.start.is_some_and(|start| self.has_gap(start, view));
+            let from = self.from(wanted.start, resolved.start, view);
             let replays = from < head.seq;
             topics.push(JoinedTopic { id: wanted.id, topic: id, from });
             if replays {

@@ -1,8 +1,10 @@
 //! What a topic keeps: messages in order, with their size.
 
+use crate::exchange::Reach;
 use crate::hub::Window;
 use crate::message::{EventFields, Message, Seq};
 use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
 use std::sync::Arc;
 
 /// What a kept message costs beside its payload and event fields: the structure, two reference counts, its places in queues.
@@ -49,10 +51,27 @@ impl Log {
         self.messages.get(index)
     }
 
-    /// The oldest message with this event id. Costs nothing in a log without any, which is nearly every log that is asked:
+    /// From this index to the newest.
+    pub fn from(&self, index: usize) -> Iter<'_, Arc<Message>> {
+        self.messages.range(index..)
+    }
+
+    /// The index of the oldest message that somebody is shown who looks back so far.
+    pub fn first_within(&self, reach: Reach, micros: u64) -> usize {
+        let first = self.len().saturating_sub(reach.count);
+        let age = u64::try_from(reach.age.as_micros()).unwrap_or(u64::MAX);
+        let is_too_old = |message: &Arc<Message>| message.ordered_micros.saturating_add(age) <= micros;
+        // Most logs are asked by a dialect that is shown all that they keep.
+        if self.at(first).is_none_or(|oldest| !is_too_old(oldest)) {
+            return first;
+        }
+        self.messages.partition_point(is_too_old)
+    }
+
+    /// The oldest message from this index on with this event id. Costs nothing in a log without any, which is nearly every log that is asked:
     /// whoever resumes a stream of events sends an id that the server made up from a stamp.
-    pub fn oldest_with_event(&self, id: &[u8]) -> Option<&Arc<Message>> {
-        let named = self.messages.iter().filter(|message| message.event_id().is_some());
+    pub fn oldest_with_event(&self, first: usize, id: &[u8]) -> Option<&Arc<Message>> {
+        let named = self.from(first).filter(|message| message.event_id().is_some());
         named.take(self.event_ids).find(|message| message.event_id() == Some(id))
     }
 
@@ -170,12 +189,23 @@ mod tests {
             Arc::get_mut(&mut message).unwrap().event = Some(Box::new(EventFields { id, kind: Some(b"k"[..].into()) }));
             log.push(message);
         }
-        let find = |log: &Log, id: &str| log.oldest_with_event(id.as_bytes()).map(|message| message.stamp.seq.0);
+        let find = |log: &Log, id: &str| log.oldest_with_event(0, id.as_bytes()).map(|message| message.stamp.seq.0);
         assert_eq!(["x", "y", "k", ""].map(|id| find(&log, id)), [Some(2), Some(3), None, None]);
         while log.evict(&WINDOW, 6).is_some() {}
         assert_eq!((log.event_ids, ["x", "y"].map(|id| find(&log, id))), (2, [Some(4), Some(3)]));
         while log.evict(&WINDOW, 104).is_some() {}
         assert_eq!((log.event_ids, ["x", "y"].map(|id| find(&log, id))), (0, [None, None]));
+    }
+
+    #[test]
+    fn the_oldest_within_reach_is_bounded_by_count_and_age() {
+        let log = log(&[10, 14, 25]);
+        let first = |count, age, micros| log.first_within(Reach { count, age: Duration::from_micros(age) }, micros);
+        assert_eq!([0, 1, 2, 3, 4].map(|count| first(count, 100, 30)), [3, 2, 1, 0, 0]);
+        assert_eq!([19, 20, 23, 24, 34, 35, 99].map(|micros| first(9, 10, micros)), [0, 1, 1, 2, 2, 3, 3]);
+        assert_eq!([first(2, 10, 23), first(2, 10, 24), first(2, 10, 35)], [1, 2, 3], "whichever is nearer");
+        assert_eq!(log.first_within(Reach::EVERYTHING, u64::MAX - 1), 0);
+        assert_eq!(log.from(1).count(), 2);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod sequencer;
 mod testing;
 pub mod thread;
 mod topic;
+mod view;
 
 use crate::clock::Now;
 use crate::engine::local::Local;

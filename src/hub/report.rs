@@ -1,11 +1,14 @@
 //! What the server holds at one instant, counted.
 
 use crate::exchange::{ReactorRow, Report, Selection, TopicId, TopicRow};
-use crate::hub::Hub;
 use crate::hub::topic::Topic;
+use crate::hub::{Hub, Window};
 
 impl Hub {
     /// Sums and the chosen rows. The server's own topics are left out of both.
+    ///
+    /// What is stored beyond the reach of statistics is left out, too, but for the sum beside named rows: those are asked for
+    /// along with publications, and nobody looks at the sum there.
     pub(super) fn report(&mut self, selection: &Selection) -> Report {
         let ids: Vec<TopicId> = match selection {
             Selection::Sums => Vec::new(),
@@ -22,10 +25,19 @@ impl Hub {
         for &id in &ids {
             self.trim(id);
         }
+        let reach = self.settings.reported;
+        let Window { count, age, .. } = self.settings.window;
+        let stored = match selection {
+            Selection::Sums | Selection::Prefix(_) if reach.count < count || reach.age < age => {
+                let shown = self.topics.iter().filter(|(_, topic)| !topic.name.is_reserved());
+                shown.map(|(_, topic)| self.view(topic, reach).len() as u64).sum()
+            }
+            Selection::Sums | Selection::Prefix(_) | Selection::Names(_) => self.totals.stored,
+        };
         let rows = ids.iter().filter_map(|&id| self.topics.get(id)).map(|topic| TopicRow {
             name: topic.name.clone(),
             published: topic.published,
-            stored: topic.log.len() as u64,
+            stored: self.view(topic, reach).len() as u64,
             subscribers: u64::from(topic.subscribers),
         });
         let rows = rows.collect();
@@ -41,7 +53,7 @@ impl Hub {
             topics: self.totals.topics,
             wildcard_topics: self.totals.wildcard_topics,
             published: self.totals.published,
-            stored: self.totals.stored,
+            stored,
             reactors: reactors.collect(),
             rows,
         }
@@ -51,7 +63,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::{Answer, Cursor, Question, StartAt};
+    use crate::exchange::{Answer, Cursor, Question, Reach, StartAt};
     use crate::hub::request::ToHub;
     use crate::hub::testing::{BEGIN, Bench, settings, topic};
     use std::time::Duration;
@@ -70,6 +82,31 @@ mod tests {
         let rows: Vec<_> = report.rows.iter().map(|row| (row.name.as_str(), row.subscribers)).collect();
         assert_eq!(rows, [("a", 0), ("ab", 1), ("ac", 0)]);
         assert_eq!(bench.report("$").rows, []);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_reach_of_statistics_is_not_counted() {
+        let mut settings = settings();
+        settings.reported = Reach { count: 2, age: Duration::from_secs(10) };
+        let mut bench = Bench::new(settings);
+        for name in ["a", "a", "a", "b", "$own"] {
+            bench.publish(name, "1");
+        }
+        let stored = |bench: &mut Bench| {
+            let report = bench.report("");
+            let Answer::Report(sums) = bench.ask(Question::Report(Selection::Sums)) else { panic!("not a report") };
+            assert_eq!(sums.stored, report.stored);
+            let names = report.rows.iter().map(|row| row.name.clone()).collect();
+            let Answer::Report(named) = bench.ask(Question::Report(Selection::Names(names))) else { panic!("not a report") };
+            assert_eq!(named.rows, report.rows);
+            (report.stored, report.rows.iter().map(|row| row.stored).collect::<Vec<_>>())
+        };
+        assert_eq!(stored(&mut bench), (3, vec![2, 1]));
+        bench.pass(Duration::from_secs(5));
+        bench.publish("b", "2");
+        bench.pass(Duration::from_secs(5));
+        assert_eq!(stored(&mut bench), (1, vec![0, 1]));
+        assert_eq!(bench.report("").published, 5);
     }
 
     #[test]
