@@ -73,11 +73,18 @@ impl Hub {
 
     /// Whether a stored message of this topic that is newer than `start` may be gone (push_stream, section 4.3).
     pub(super) fn has_gap(&self, start: Position, view: View<'_>) -> bool {
-        if start.0 == 0 {
-            return false;
-        }
+        start.0 != 0 && self.is_gone(start, view)
+    }
+
+    /// The same, for those to whom the beginning of time is a time.
+    pub(super) fn is_gone(&self, start: Position, view: View<'_>) -> bool {
         is_before(start, self.history_begins)
             || is_before(start, view.floor()) && (view.has_evicted() || is_before(start, self.removed))
+    }
+
+    /// The same of a topic that does not exist.
+    pub(super) fn is_gone_with_some_topic(&self, start: Position) -> bool {
+        is_before(start, self.history_begins) || is_before(start, self.removed)
     }
 
     /// After which message the topic's subscription begins.

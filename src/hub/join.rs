@@ -79,7 +79,8 @@ impl Hub {
                 self.wait_for_readers(id);
             }
         }
-        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay: None }, created))
+        let replay = join.history.as_ref().map(|missed| self.history(missed, join.reach));
+        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay }, created))
     }
 
     pub(super) fn leave(&mut self, reactor: u16, topics: &[TopicId], last: bool) {

@@ -12,6 +12,7 @@ mod ages;
 mod check;
 mod cursor;
 mod events;
+mod history;
 mod join;
 mod keys;
 mod lifetime;
@@ -229,7 +230,7 @@ impl Hub {
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
             ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
-            ToHub::Ask { origin, question } => self.ask(origin, &question),
+            ToHub::Ask { origin, question } => self.ask(origin, question),
             ToHub::Settings(settings) => self.change_settings(*settings),
             ToHub::Introduce { .. } | ToHub::Part { .. } => {}
             ToHub::Turned(_) | ToHub::Stop => {}
@@ -269,12 +270,12 @@ impl Hub {
         self.now = now;
     }
 
-    fn ask(&mut self, origin: Origin, question: &Question) {
+    fn ask(&mut self, origin: Origin, question: Question) {
         self.advance();
         let answer = match question {
             Question::Head => Answer::Head(self.released),
-            Question::Report(selection) => Answer::Report(Box::new(self.report(selection))),
-            Question::History { .. } => Answer::History(None),
+            Question::Report(selection) => Answer::Report(Box::new(self.report(&selection))),
+            Question::History { missed, reach } => Answer::History(self.history(&missed, reach)),
             Question::Resume(_) => Answer::Resumed(None),
             Question::Announce(_) => Answer::Announced,
         };

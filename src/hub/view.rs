@@ -2,7 +2,8 @@
 
 use crate::exchange::Reach;
 use crate::hub::topic::Topic;
-use crate::message::Stamp;
+use crate::message::{Message, Stamp};
+use std::sync::Arc;
 
 /// What lies beyond it counts as evicted.
 #[derive(Clone, Copy, Debug)]
@@ -31,5 +32,10 @@ impl<'a> View<'a> {
     /// `floor` is a stored message.
     pub fn has_evicted(&self) -> bool {
         self.first > 0 || self.topic.has_evicted()
+    }
+
+    /// The messages that are shown, from this place in the log.
+    pub fn from(&self, index: usize) -> impl Iterator<Item = &'a Arc<Message>> + use<'a> {
+        self.topic.log.from(index.max(self.first))
     }
 }
