@@ -45,6 +45,7 @@ impl Hub {
                 counted.stored += topic.log.len() as u64;
             }
         }
+        self.conversations.check_all();
         assert_eq!(self.totals, counted);
         assert!(self.waiting.is_empty());
         assert_eq!(self.released, self.sequencer.last());

@@ -1,6 +1,7 @@
 //! The events topic: a stored message whenever a topic or a subscription comes or goes.
 
 use crate::exchange::TopicId;
+use crate::hub::publish::Content;
 use crate::hub::{Hub, Waiting};
 use crate::message::TopicName;
 use smallvec::smallvec;
@@ -36,7 +37,8 @@ impl Hub {
         let name = serde_json::Value::from(about.as_str());
         let payload = format!("{{\"type\": \"{}\", \"channel\": {name}}}", happening.name());
         let topic = self.topics.find(&events).unwrap_or_else(|| self.create(events));
-        let (_, change) = self.stamp(topic, payload.as_bytes().into(), None, true);
+        let content = Content { payload: payload.as_bytes().into(), event: None, stored: true, except: None };
+        let (_, change) = self.stamp(topic, content);
         self.submit(smallvec![change], Waiting::Nothing);
     }
 

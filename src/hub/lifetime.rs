@@ -4,6 +4,7 @@ use crate::exchange::TopicId;
 use crate::hub::ages::Ages;
 use crate::hub::events::Happening;
 use crate::hub::log::kept_bytes;
+use crate::hub::publish::Content;
 use crate::hub::topic::{NOT_IDLE, Topic};
 use crate::hub::{Aging, Hub, Settings, Waiting, Window};
 use crate::message::{Seq, TopicName};
@@ -180,6 +181,7 @@ impl Hub {
         }
         self.keys.expire(self.settings.key_age, micros, budget);
         self.positions.expire(self.settings.positions_age, micros, budget);
+        self.conversations.expire(micros, budget);
     }
 
     /// Fits the next topics to settings that have changed.
@@ -203,6 +205,7 @@ impl Hub {
             due(&self.idle, self.settings.topic_idle),
             self.keys.due(self.settings.key_age).map(later),
             self.positions.due(self.settings.positions_age).map(later),
+            self.conversations.due().map(later),
             self.heartbeats.iter().copied().min(),
             self.sweep.map(|_| self.now.micros),
         ];
@@ -227,7 +230,7 @@ impl Hub {
             let payload = heartbeat.payload.clone();
             let topic = self.topics.find(&heartbeat.topic);
             if let Some(id) = topic.filter(|&id| self.topics.get(id).is_some_and(|topic| topic.subscribers > 0)) {
-                let (_, change) = self.stamp(id, payload, None, false);
+                let (_, change) = self.stamp(id, Content { payload, event: None, stored: false, except: None });
                 self.submit(smallvec![change], Waiting::Nothing);
             }
         }

@@ -10,6 +10,7 @@
 mod ages;
 #[cfg(any(test, fuzzing))]
 mod check;
+mod conversations;
 mod cursor;
 mod events;
 mod history;
@@ -32,14 +33,15 @@ mod view;
 use crate::clock::Now;
 use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
-use crate::exchange::{Answer, Published, Question, Reach, Selection};
+use crate::exchange::{Answer, ConversationId, Legacy, Notice, Published, Question, Reach, Selection};
 use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
 use ages::{Ages, Aging};
+use conversations::{Conversations, Resumption};
 use keys::Keys;
 use positions::Positions;
 use read::WaitingRead;
-use request::{Origin, ToHub, ToReactor};
+use request::{Origin, ToHub, ToReactor, Token};
 use sequencer::Sequencer;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -128,6 +130,7 @@ pub struct Hub {
     totals: Totals,
     keys: Keys,
     positions: Positions,
+    conversations: Conversations,
     stored: Ages,
     unstored: Ages,
     idle: Ages,
@@ -200,6 +203,7 @@ impl Hub {
             totals: Totals::default(),
             keys: Keys::default(),
             positions: Positions::default(),
+            conversations: Conversations::default(),
             stored: Ages::default(),
             unstored: Ages::default(),
             idle: Ages::default(),
@@ -232,13 +236,18 @@ impl Hub {
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
             ToHub::Ask { origin, question } => self.ask(origin, question),
             ToHub::Settings(settings) => self.change_settings(*settings),
-            ToHub::Introduce { .. } | ToHub::Part { .. } => {}
+            ToHub::Introduce { reactor, connection, conversation } => {
+                if let Some(waited) = self.conversations.introduce(conversation, reactor, connection) {
+                    self.reply(waited, Answer::Resumed(None));
+                }
+            }
+            ToHub::Part { reactor, connection, legacy } => self.part(reactor, connection, legacy),
             ToHub::Turned(_) | ToHub::Stop => {}
         }
         self.count();
     }
 
-    /// Lets time pass: ages, idle topics, heartbeats, keys, positions. The work of one call is bounded.
+    /// Lets time pass: ages, idle topics, heartbeats, keys, positions, conversations. The work of one call is bounded.
     pub fn tick(&mut self, now: Now) {
         self.enter(now);
         self.release();
@@ -276,10 +285,38 @@ impl Hub {
             Question::Head => Answer::Head(self.released),
             Question::Report(selection) => Answer::Report(Box::new(self.report(&selection))),
             Question::History { missed, reach } => Answer::History(self.history(&missed, reach)),
-            Question::Resume(_) => Answer::Resumed(None),
+            Question::Resume(conversation) => return self.resume(conversation, origin),
             Question::Announce(_) => Answer::Announced,
         };
         self.reply(origin, answer);
+    }
+
+    /// Answered now, or when the conversation's connection has ended. If the resumer's own has ended by then, his reactor
+    /// drops the answer, and what was left is lost.
+    fn resume(&mut self, conversation: ConversationId, origin: Origin) {
+        match self.conversations.resume(conversation, origin, self.now.micros) {
+            Resumption::Unknown => self.reply(origin, Answer::Resumed(None)),
+            Resumption::Left(state) => self.reply(origin, Answer::Resumed(Some((state, self.released)))),
+            Resumption::Waits { tell, in_vain } => {
+                if let Some((reactor, connection)) = tell {
+                    let notice = Notice::TakenOver;
+                    self.reactors[usize::from(reactor)].replies.push(ToReactor::Notice { connection, notice });
+                }
+                if let Some(origin) = in_vain {
+                    self.reply(origin, Answer::Resumed(None));
+                }
+            }
+        }
+    }
+
+    fn part(&mut self, reactor: u16, connection: Token, legacy: Legacy) {
+        self.advance();
+        let Legacy { conversation, state } = legacy;
+        let left = state.clone().map(|(state, time)| (state, self.now.after(time)));
+        if let Some(resumer) = self.conversations.part(conversation, reactor, connection, left) {
+            self.reply(resumer, Answer::Resumed(state.map(|(state, _)| (state, self.released))));
+        }
+        self.conversations.bound(self.settings.conversations_max, self.settings.conversation_bytes_max);
     }
 
     fn reply(&mut self, origin: Origin, answer: Answer) {

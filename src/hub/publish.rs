@@ -16,6 +16,14 @@ use std::sync::Arc;
 const QUEUED_MESSAGES_MAX: usize = 65_536;
 const QUEUED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What a message consists of before it has its place.
+pub struct Content {
+    pub payload: Arc<[u8]>,
+    pub event: Option<Box<EventFields>>,
+    pub stored: bool,
+    pub except: Option<Box<(u16, u64)>>,
+}
+
 /// What becomes of one entry.
 enum Judged {
     /// To be published, to this topic if it exists already.
@@ -94,7 +102,10 @@ impl Hub {
             let (stamp, duplicate) = match *judged {
                 Judged::New(known) => {
                     let topic = known.or_else(|| self.topics.find(&entry.topic)).expect("what was absent was created just now");
-                    let (stamp, change) = self.stamp(topic, entry.payload, entry.event, entry.store);
+                    let except = entry.except.and_then(|conversation| self.conversations.connection(conversation));
+                    let except = except.map(|(reactor, connection)| Box::new((reactor, connection.0)));
+                    let content = Content { payload: entry.payload, event: entry.event, stored: entry.store, except };
+                    let (stamp, change) = self.stamp(topic, content);
                     changes.push(change);
                     if let Some(key) = entry.key {
                         self.keys.add(entry.topic, key, stamp, self.now.micros, self.settings.keys_max);
@@ -110,13 +121,8 @@ impl Hub {
     }
 
     /// Gives a message its stamp, its id, and its place in the topic's history if it is stored.
-    pub(super) fn stamp(
-        &mut self,
-        id: TopicId,
-        payload: Arc<[u8]>,
-        event: Option<Box<EventFields>>,
-        stored: bool,
-    ) -> (Stamp, Change) {
+    pub(super) fn stamp(&mut self, id: TopicId, content: Content) -> (Stamp, Change) {
+        let Content { payload, event, stored, except } = content;
         let stamp = self.sequencer.stamp(self.now);
         self.totals.messages_in += 1;
         self.totals.bytes_in += payload.len() as u64;
@@ -125,6 +131,7 @@ impl Hub {
         self.totals.published += u64::from(!topic.name.is_reserved());
         let mut message = Message::new(stamp, topic.name.clone(), topic.published as i64, payload);
         message.event = event;
+        message.except = except;
         message.stored = stored;
         if stored {
             let position = topic.count_stored(stamp);
