@@ -149,6 +149,7 @@ enum Waiting {
     Nothing,
     Published { origin: Origin, published: Vec<Published>, report: Option<Selection> },
     Deleted { origin: Origin, topics: usize },
+    Announced { origin: Origin, notice: Arc<Notice> },
 }
 
 /// What the hub knows of one reactor.
@@ -286,7 +287,10 @@ impl Hub {
             Question::Report(selection) => Answer::Report(Box::new(self.report(&selection))),
             Question::History { missed, reach } => Answer::History(self.history(&missed, reach)),
             Question::Resume(conversation) => return self.resume(conversation, origin),
-            Question::Announce(_) => Answer::Announced,
+            // Through the gate, so that it passes no message that was ordered before it.
+            Question::Announce(notice) => {
+                return self.submit(SmallVec::new(), Waiting::Announced { origin, notice: Arc::new(notice) });
+            }
         };
         self.reply(origin, answer);
     }
@@ -360,6 +364,12 @@ impl Hub {
                     self.acknowledge(origin, Answer::Published { published, report });
                 }
                 Waiting::Deleted { origin, topics } => self.acknowledge(origin, Answer::Deleted(topics)),
+                Waiting::Announced { origin, notice } => {
+                    for reactor in &mut self.reactors {
+                        reactor.replies.push(ToReactor::Announce(notice.clone()));
+                    }
+                    self.acknowledge(origin, Answer::Announced);
+                }
             }
         }
     }
@@ -440,6 +450,32 @@ mod tests {
         allowed.store(9, Relaxed);
         let page = bench.read(&joined, Seq(0));
         assert_eq!(page.messages.iter().map(|(_, message)| text(message)).collect::<Vec<_>>(), ["a:1", "a:2"]);
+    }
+
+    #[test]
+    fn an_announcement_reaches_every_reactor_behind_the_messages_before_it_and_then_its_author() {
+        let mut bench = Bench::new(settings());
+        bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.inbox(1);
+        let allowed = Arc::new(AtomicUsize::new(0));
+        bench.hub.engine = Box::new(Gate { local: Local::default(), allowed: allowed.clone() });
+        let (now, origin) = (bench.now, Bench::origin(0));
+        bench.hub.handle(ToHub::Publish { origin, entries: vec![entry("a", "1")], report: None }, now);
+        let notice = Notice::Disconnect { name: "somebody".into(), reconnect: true };
+        bench.hub.handle(ToHub::Ask { origin, question: Question::Announce(notice.clone()) }, now);
+        let mut replies = Vec::new();
+        bench.hub.take_replies(1, &mut replies);
+        assert!(replies.is_empty());
+        assert_eq!(bench.hub.take_acknowledgements().count(), 0);
+        allowed.store(2, Relaxed);
+        bench.hub.tick(now);
+        bench.hub.take_replies(1, &mut replies);
+        assert!(matches!(&replies[..], [ToReactor::Deliver { .. }, ToReactor::Announce(told)] if **told == notice));
+        bench.hub.take_replies(0, &mut replies);
+        assert!(matches!(&replies[2..], [ToReactor::Announce(told)] if **told == notice));
+        let answers: Vec<_> = bench.hub.take_acknowledgements().collect();
+        let [_, (0, ToReactor::Answer { answer, .. })] = &answers[..] else { panic!("{answers:?}") };
+        assert!(matches!(**answer, Answer::Announced));
     }
 
     #[test]
