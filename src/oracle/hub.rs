@@ -1,10 +1,8 @@
 //! The hub against a model that keeps everything in plain lists: publish, attach, read, trim, detach, forget, delete.
 
 use crate::clock::Now;
-use crate::exchange::{Answer, Refusal};
-use crate::exchange::{
-    Cursor, Entry, Join, JoinTopic, Joined, Question, Reach, Report, Selection, StartAt, SubscriptionId, TopicId,
-};
+use crate::exchange::{After, Answer, Cursor, Entry, Join, JoinTopic, Joined, Missed, Question, Reach, Refusal, Replay, Report};
+use crate::exchange::{Selection, StartAt, SubscriptionId, TopicId};
 use crate::hub::request::{Backlog, Origin, PAGE_MESSAGES, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp, TopicName};
@@ -28,6 +26,16 @@ struct Known {
     stored: bool,
     micros: u64,
     gone: bool,
+    /// 0: not stored.
+    offset: u64,
+}
+
+/// How far the history of a name has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    epoch: u64,
+    offset: u64,
+    newest: Stamp,
 }
 
 /// One life of a topic, from its creation to its end.
@@ -36,6 +44,7 @@ struct Life {
     id: Option<TopicId>,
     name: usize,
     messages: Vec<Known>,
+    past: Past,
     /// Subscriptions per reactor.
     subscribers: [usize; REACTORS],
     ended: bool,
@@ -50,7 +59,18 @@ impl Life {
     fn stored(&self) -> Vec<&Known> {
         self.messages.iter().filter(|message| message.stored && !message.gone).collect()
     }
+
+    /// What somebody is shown who looks back so far.
+    fn shown(&self, reach: Reach, micros: u64) -> Vec<&Known> {
+        let stored = self.stored();
+        let first = stored.len().saturating_sub(reach.count);
+        let is_young = |message: &&Known| reach.age == Duration::MAX || message.micros + reach.age.as_micros() as u64 > micros;
+        stored[first..].iter().copied().filter(is_young).collect()
+    }
 }
+
+/// Seq, id, epoch and offset of a message.
+type Told = (Seq, i64, u64, u64);
 
 struct Subscription {
     reactor: u16,
@@ -64,8 +84,10 @@ struct Model {
     count: usize,
     lives: Vec<Life>,
     subscriptions: Vec<Subscription>,
+    /// What topics left that were forgotten, and when.
+    remembered: [Option<(Past, u64)>; NAMES.len()],
     /// What each reactor still must be told, in order.
-    expected: [Vec<(Seq, i64)>; REACTORS],
+    expected: [Vec<Told>; REACTORS],
     begin: Stamp,
     last: Stamp,
 }
@@ -76,6 +98,10 @@ pub fn hub(bytes: &[u8]) {
     let mut bytes = bytes.iter().copied();
     while let Some(operation) = bytes.next() {
         let mut next = || usize::from(bytes.next().unwrap_or(0));
+        if operation >= 224 {
+            model.ask_history(next(), next(), next());
+            continue;
+        }
         match operation % 10 {
             0..=2 => model.publish(vec![(next() % 4, next())]),
             3 => {
@@ -107,6 +133,7 @@ impl Model {
             count: 5,
             lives: Vec::new(),
             subscriptions: Vec::new(),
+            remembered: [None; NAMES.len()],
             expected: Default::default(),
             begin: Stamp::default(),
             last: Stamp::default(),
@@ -133,12 +160,14 @@ impl Model {
             let mut told = Vec::new();
             for reply in replies {
                 match reply {
-                    ToReactor::Deliver { message, .. } => told.push((message.stamp.seq, message.id)),
+                    ToReactor::Deliver { message, .. } => {
+                        told.push((message.stamp.seq, message.id, message.epoch, message.offset));
+                    }
                     ToReactor::Removed { ref message, last, topic, .. } => {
                         let life = self.lives.iter().find(|life| life.id == Some(topic)).expect("only known topics are removed");
                         let stored = life.messages.iter().rfind(|message| message.stored);
-                        assert!(stored.is_none_or(|message| message.stamp.seq == last), "or it is what an earlier life had");
-                        told.push((message.stamp.seq, message.id));
+                        assert_eq!(last, stored.map_or(life.past.newest.seq, |message| message.stamp.seq));
+                        told.push((message.stamp.seq, message.id, message.epoch, message.offset));
                         others.push(reply);
                     }
                     other => others.push(other),
@@ -181,9 +210,15 @@ impl Model {
         self.living(name).unwrap_or_else(|| {
             let (messages, subscribers) = (Vec::new(), [0; REACTORS]);
             let unused_since = Some(self.now.micros);
-            self.lives.push(Life { id: None, name, messages, subscribers, ended: false, unused_since });
+            let past = self.remembered_of(name).unwrap_or_default();
+            self.remembered[name] = None;
+            self.lives.push(Life { id: None, name, messages, past, subscribers, ended: false, unused_since });
             self.lives.len() - 1
         })
+    }
+
+    fn remembered_of(&self, name: usize) -> Option<Past> {
+        self.remembered[name].filter(|(_, since)| since + POSITIONS_AGE > self.now.micros).map(|(past, _)| past)
     }
 
     fn publish(&mut self, list: Vec<(usize, usize)>) {
@@ -198,7 +233,7 @@ impl Model {
         let entries = entries.collect();
         let answer = self.answer(ToHub::Publish { origin: Model::origin(1), entries, report: None });
         let Answer::Published { published, .. } = answer else { panic!("{answer:?}") };
-        let mut wanted: [Vec<(Seq, i64)>; REACTORS] = Default::default();
+        let mut wanted: [Vec<Told>; REACTORS] = Default::default();
         for (&(name, what), published) in list.iter().zip(published) {
             assert!(published.stamp.seq > self.last.seq && published.stamp.position() > self.last.position());
             self.last = published.stamp;
@@ -209,11 +244,19 @@ impl Model {
             let micros = self.now.micros;
             // Nobody waits for an unstored message that nobody could hear.
             let gone = !stored && !listened;
-            life.messages.push(Known { stamp: published.stamp, payload: what as u8, stored, micros, gone });
+            let (mut epoch, mut offset) = (0, 0);
+            if stored {
+                let past = &mut life.past;
+                past.epoch = if past.offset == 0 { published.stamp.seq.0 } else { past.epoch };
+                past.offset += 1;
+                past.newest = published.stamp;
+                (epoch, offset) = (past.epoch, past.offset);
+            }
+            life.messages.push(Known { stamp: published.stamp, payload: what as u8, stored, micros, gone, offset });
             life.unused_since = Some(micros);
             for (reactor, wanted) in wanted.iter_mut().enumerate() {
                 if life.subscribers[reactor] > 0 {
-                    wanted.push((published.stamp.seq, life.messages.len() as i64));
+                    wanted.push((published.stamp.seq, life.messages.len() as i64, epoch, offset));
                 }
             }
             self.trim();
@@ -267,10 +310,17 @@ impl Model {
             must_have_messages: names & 32 != 0,
         });
         let cursor = self.cursor(start, which);
-        let join =
-            Join { topics: topics.collect(), cursor: cursor.clone(), subscribers_max: SUBSCRIBERS_MAX as u32, ..Join::default() };
+        let reach = reach(start / 64);
+        let missed = (names & 64 != 0).then(|| self.missed(names, start, which));
+        let join = Join {
+            topics: topics.collect(),
+            cursor: cursor.clone(),
+            reach,
+            subscribers_max: SUBSCRIBERS_MAX as u32,
+            history: missed.clone(),
+        };
         let origin = Model::origin(reactor as u16);
-        let stored = |name| self.living(name).map_or(0, |life| self.lives[life].stored().len());
+        let stored = |name| self.living(name).map_or(0, |life| self.lives[life].shown(reach, self.now.micros).len());
         let subscribers = |name| self.living(name).map_or(0, |life| self.lives[life].subscribers.iter().sum());
         let refusal = if names & 32 != 0 && chosen.iter().any(|&name| stored(name) == 0) {
             Some(Refusal::TopicMissing)
@@ -292,13 +342,17 @@ impl Model {
             self.lives[life].id = Some(topic.topic);
             self.lives[life].subscribers[reactor] += 1;
         }
-        self.compare_start(&joined, &lives, start_at, &cursor);
+        self.compare_start(&joined, &lives, start_at, &cursor, reach);
+        assert_eq!(joined.replay.is_some(), missed.is_some());
+        if let (Some(replay), Some(missed)) = (&joined.replay, &missed) {
+            self.compare_history(replay, missed, reach);
+        }
         self.subscriptions.push(Subscription { reactor: reactor as u16, joined, lives });
         self.read(self.subscriptions.len() - 1, 0);
     }
 
     /// What a join answered about its cursor, against all that was ever published.
-    fn compare_start(&self, joined: &Joined, lives: &[usize], start_at: StartAt, cursor: &Cursor) {
+    fn compare_start(&self, joined: &Joined, lives: &[usize], start_at: StartAt, cursor: &Cursor, reach: Reach) {
         let position = |stamp: Stamp| (stamp.seconds, u64::from(stamp.tag));
         let newest = position(joined.head);
         let foreign = cursor.stamp.is_some_and(|(seconds, tag)| (seconds, tag.unwrap_or(0)) > newest);
@@ -306,7 +360,7 @@ impl Model {
         let start = cursor.stamp.filter(|_| !foreign).map(|(seconds, tag)| (seconds, tag.unwrap_or(u64::MAX)));
         assert_eq!(joined.start.is_some(), start.is_some());
         for (topic, &index) in joined.topics.iter().zip(lives) {
-            let stored = self.lives[index].stored();
+            let stored = self.lives[index].shown(reach, self.now.micros);
             let replayed = stored.iter().filter(|message| message.stamp.seq > topic.from).count();
             let wanted = match (start_at, start) {
                 (StartAt::Now, _) | (StartAt::Cursor, None) => 0,
@@ -320,13 +374,95 @@ impl Model {
             return assert_eq!(joined.gap, foreign);
         };
         let of_these = |life: &&Life| lives.iter().any(|&index| self.lives[index].name == life.name);
-        let stored = self.lives.iter().filter(of_these).flat_map(|life| &life.messages).filter(|message| message.stored);
-        if stored.clone().any(|message| message.gone && position(message.stamp) > start) {
+        if self.lives.iter().filter(of_these).flat_map(|life| self.gone(life, reach)).any(|stamp| position(stamp) > start) {
             assert!(joined.gap, "a loss is never kept quiet");
         }
-        let anything_gone = self.lives.iter().flat_map(|life| &life.messages).any(|message| message.stored && message.gone);
-        if !anything_gone && !lives.is_empty() {
+        if self.lives.iter().all(|life| self.gone(life, reach).is_empty()) && !lives.is_empty() {
             assert_eq!(joined.gap, start < position(self.begin), "nothing was ever lost");
+        }
+    }
+
+    /// The stored messages of a topic that somebody is not shown any more.
+    fn gone(&self, life: &Life, reach: Reach) -> Vec<Stamp> {
+        let first = life.shown(reach, self.now.micros).first().map(|message| message.stamp);
+        let stored = life.messages.iter().filter(|message| message.stored);
+        let stamps = stored.map(|message| message.stamp);
+        stamps.filter(|&stamp| life.ended || first.is_none_or(|first| stamp < first)).collect()
+    }
+
+    /// Where somebody says to have stopped: at an offset, before a second, at a place in the order.
+    fn missed(&self, names: usize, what: usize, which: usize) -> Vec<Missed> {
+        let chosen = (0..NAMES.len()).filter(|name| names >> name & 1 == 1);
+        let stamps: Vec<Stamp> = self.lives.iter().flat_map(|life| &life.messages).map(|message| message.stamp).collect();
+        let some = |number: usize| stamps.get(number % stamps.len().max(1)).copied().unwrap_or(self.begin);
+        let missed = chosen.map(|name| Missed {
+            topic: NAMES[name].into(),
+            after: match what % 4 {
+                0 => After::Before(some(which).seconds + which as u64 % 2),
+                1 => After::Seq(some(which).seq),
+                _ => {
+                    let lives = self.lives.iter().filter(|life| life.name == name);
+                    let epochs: Vec<u64> = lives.map(|life| life.past.epoch).collect();
+                    let epoch = epochs.iter().rev().nth(which / 16 % 2).copied().unwrap_or(0);
+                    After::Offset { epoch, offset: which as u64 % 16 }
+                }
+            },
+            until: if what & 32 == 0 { Seq(u64::MAX) } else { some(which + 3).seq },
+        });
+        missed.collect()
+    }
+
+    fn ask_history(&mut self, names: usize, what: usize, which: usize) {
+        let reach = reach(what / 64);
+        let missed = self.missed(names, what, which);
+        let question = Question::History { missed: missed.clone(), reach };
+        match self.answer(ToHub::Ask { origin: Model::origin(0), question }) {
+            Answer::History(replay) => self.compare_history(&replay, &missed, reach),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a history answered, against all that was ever published.
+    fn compare_history(&self, replay: &Replay, missed: &[Missed], reach: Reach) {
+        let (mut wanted, mut is_gone, mut may_be_gone) = (Vec::new(), false, false);
+        for Missed { topic, after, until } in missed {
+            let name = NAMES.iter().position(|name| *name == topic.as_str()).expect("only these are asked for");
+            let living = self.living(name).map(|life| &self.lives[life]);
+            let shown = living.map_or(Vec::new(), |life| life.shown(reach, self.now.micros));
+            let is_after = |stamp: Stamp| match *after {
+                After::Before(second) => stamp.seconds >= second,
+                After::Seq(seq) => stamp.seq > seq,
+                After::Offset { .. } => false,
+            };
+            let begins_later = match *after {
+                After::Before(second) => (second, 0) < self.begin.position(),
+                After::Seq(seq) => seq < self.begin.seq,
+                After::Offset { epoch, offset } => {
+                    let past = living.map(|life| life.past).or(self.remembered_of(name)).unwrap_or_default();
+                    let first = past.offset - shown.len() as u64;
+                    past.offset == 0 || epoch != past.epoch || offset < first || offset > past.offset
+                }
+            };
+            let lost: Vec<&Life> = self.lives.iter().filter(|life| self.gone(life, reach).into_iter().any(is_after)).collect();
+            is_gone |= begins_later || lost.iter().any(|life| life.name == name);
+            // Of topics that are no more the hub knows but the newest stamp.
+            may_be_gone |= lost.iter().any(|life| life.ended);
+            let missed = shown.iter().filter(|message| {
+                let is_after = match *after {
+                    After::Offset { offset, .. } => message.offset > offset,
+                    After::Before(_) | After::Seq(_) => is_after(message.stamp),
+                };
+                is_after && message.stamp.seq <= *until
+            });
+            wanted.extend(missed.map(|message| message.stamp.seq));
+        }
+        wanted.sort_unstable();
+        match replay {
+            Some(messages) => {
+                assert!(!is_gone, "a loss is never kept quiet");
+                assert_eq!(messages.iter().map(|message| message.stamp.seq).collect::<Vec<_>>(), wanted);
+            }
+            None => assert!(is_gone || may_be_gone, "nothing was lost"),
         }
     }
 
@@ -418,11 +554,14 @@ impl Model {
         for reactor in 0..REACTORS {
             let heard = lives.iter().filter(|&&life| self.lives[life].subscribers[reactor] > 0).count();
             let told = std::mem::take(&mut self.expected[reactor]);
-            assert_eq!(told.iter().filter(|(seq, id)| *id == -2 && *seq > self.last.seq).count(), heard);
+            assert_eq!(told.iter().filter(|(seq, id, ..)| *id == -2 && *seq > self.last.seq).count(), heard);
             assert_eq!(told.len(), heard);
         }
         for life in lives {
             self.end(life);
+        }
+        for name in chosen {
+            self.remembered[name] = None;
         }
     }
 
@@ -462,6 +601,9 @@ impl Model {
                 let life = &self.lives[index];
                 assert!(life.is_unused(), "{name} was forgotten with messages or subscribers");
                 assert!(life.unused_since.is_none_or(|since| since + IDLE <= self.now.micros), "{name} was forgotten early");
+                if life.past.offset > 0 {
+                    self.remembered[life.name] = Some((life.past, self.now.micros));
+                }
                 self.end(index);
                 continue;
             };
@@ -480,6 +622,17 @@ impl Model {
             assert_eq!(report.reactors[reactor].subscribers, here.count() as u64);
             assert!(self.expected[reactor].is_empty(), "told without a reason");
         }
+    }
+}
+
+/// How far a dialect looks back.
+fn reach(which: usize) -> Reach {
+    let (count, age) = (2, Duration::from_secs(7));
+    match which % 4 {
+        0 => Reach::EVERYTHING,
+        1 => Reach { count, ..Reach::EVERYTHING },
+        2 => Reach { age, ..Reach::EVERYTHING },
+        _ => Reach { count, age },
     }
 }
 
