@@ -415,10 +415,11 @@ fn settings(config: &Config) -> Settings {
     };
     let reported = Reach { count: push_stream.max_stored_messages, age: push_stream.message_ttl };
     // What each dialect shows of a topic: the log keeps enough for all of them.
-    let reaches = [reported];
+    let cable = &config.action_cable;
+    let reaches = [Some(reported), cable.enabled.then(|| cable.reach())];
     let nothing = Window { count: 0, bytes: config.limits.topic_log_bytes_max, age: Duration::ZERO };
     Settings {
-        window: reaches.into_iter().fold(nothing, Window::union),
+        window: reaches.into_iter().flatten().fold(nothing, Window::union),
         reported,
         topic_idle: push_stream.channel_inactivity,
         topics_max,
@@ -430,7 +431,7 @@ fn settings(config: &Config) -> Settings {
         unstored_age: Duration::from_secs(30),
         key_age: Duration::from_secs(120),
         keys_max: 1_000_000,
-        positions_age: Duration::from_secs(3_000),
+        positions_age: if cable.enabled && cable.extended { cable.history_position_ttl } else { Duration::ZERO },
         positions_max: 1_000_000,
         conversations_max: 1_000_000,
         conversation_bytes_max: 256 << 20,

@@ -3,6 +3,7 @@
 use super::rules::Rules;
 use crate::access::digest;
 use crate::access::secret::{Secret, Sha256};
+use crate::exchange::Reach;
 use crate::units;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -333,6 +334,11 @@ impl Options {
             drain_time: Duration::from_secs(1),
             ..Options::default()
         }
+    }
+
+    /// How far back histories go.
+    pub fn reach(&self) -> Reach {
+        Reach { count: self.history_limit, age: self.history_ttl }
     }
 
     /// # Errors

@@ -114,7 +114,7 @@ impl Shared {
             resume_ttl: options.resume_ttl,
             restore_hold: options.restore_hold,
             events_topic,
-            reach: Reach { count: options.history_limit, age: options.history_ttl },
+            reach: options.reach(),
             encodings: Encodings {
                 base: encoders.add("action_cable base".to_owned(), Arc::new(Base)),
                 extended: encoders.add("action_cable extended".to_owned(), Arc::new(Extended)),
