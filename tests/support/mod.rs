@@ -5,10 +5,12 @@
 // Every test binary takes in all of this and uses its own part.
 #![allow(dead_code, unused_imports)]
 
+pub mod cable;
 pub mod client;
 pub mod log;
 pub mod subscriber;
 
+pub use cable::Cable;
 pub use client::{Client, Frame, Response, masked};
 pub use subscriber::{Envelope, Mode, Subscriber, epoch, escaped};
 
@@ -131,6 +133,15 @@ impl Server {
     /// Likewise, with these keys of `[push_stream]`.
     pub fn with(push_stream: &str) -> Server {
         let server = Server::dev_at(START * 1_000_000, push_stream);
+        server.advance(1.0);
+        server
+    }
+
+    /// A dev server on one port with metasmoke's settings, these keys of `[action_cable]` and these tables.
+    pub fn with_cable(keys: &str, tables: &str) -> Server {
+        let mut config = dev("");
+        config.action_cable = self::config(&format!("{LISTEN}{}", cable::configuration(keys, tables))).action_cable;
+        let server = Server::run(config, START * 1_000_000, cable::PUBLISH_KEY, "dev", true);
         server.advance(1.0);
         server
     }
