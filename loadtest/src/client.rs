@@ -58,11 +58,21 @@ pub struct Collected {
     pub gaps: u64,
     pub declared_lost: u64,
     pub pings: u64,
+    /// Pings of each tenth of a second since the process began.
+    pub pings_by_tenth: Vec<u32>,
 }
 
 impl Collected {
     pub fn new() -> Self {
-        Collected { latency: latency_histogram(), missing: 0, disorder: 0, gaps: 0, declared_lost: 0, pings: 0 }
+        Collected {
+            latency: latency_histogram(),
+            missing: 0,
+            disorder: 0,
+            gaps: 0,
+            declared_lost: 0,
+            pings: 0,
+            pings_by_tenth: Vec::new(),
+        }
     }
 
     pub fn add(&mut self, other: &Collected) {
@@ -72,8 +82,35 @@ impl Collected {
         self.gaps += other.gaps;
         self.declared_lost += other.declared_lost;
         self.pings += other.pings;
+        let tenths = self.pings_by_tenth.len().max(other.pings_by_tenth.len());
+        self.pings_by_tenth.resize(tenths, 0);
+        for (sum, more) in self.pings_by_tenth.iter_mut().zip(&other.pings_by_tenth) {
+            *sum += more;
+        }
+    }
+
+    fn ping(&mut self, now: u64) {
+        self.pings += 1;
+        let tenth = (now / TENTH) as usize;
+        if self.pings_by_tenth.len() <= tenth {
+            self.pings_by_tenth.resize(tenth + 1, 0);
+        }
+        self.pings_by_tenth[tenth] += 1;
+    }
+
+    /// The most pings that came in a tenth of a second, over the mean of those that lie wholly within `from` and `to` (ns);
+    /// `None` without any.
+    pub fn ping_peak(&self, from: u64, to: u64) -> Option<f64> {
+        let (first, end) = ((from / TENTH + 1) as usize, (to / TENTH) as usize);
+        let tenths = self.pings_by_tenth.get(first..end.min(self.pings_by_tenth.len()))?;
+        let mean = tenths.iter().map(|&pings| f64::from(pings)).sum::<f64>() / (end - first) as f64;
+        let most = tenths.iter().copied().max()?;
+        (mean > 0.0).then(|| f64::from(most) / mean)
     }
 }
+
+/// Nanoseconds.
+const TENTH: u64 = 100_000_000;
 
 /// 1 µs to 1 000 s with three digits; what lies outside counts as the bound.
 pub fn latency_histogram() -> Histogram<u64> {
@@ -338,7 +375,7 @@ impl Client {
         let (Phase::Requesting(mut written), Some(stream)) = (connection.phase, connection.stream.as_mut()) else { return };
         // Built again after a short write, which keeps it out of the connection.
         self.scratch.clear();
-        self.plan.dialect.subscribe(&self.topics, &connection.cursor, &mut self.scratch);
+        self.plan.dialect.subscribe(connection.index, &self.topics, &connection.cursor, &mut self.scratch);
         while usize::from(written) < self.scratch.len() {
             match stream.write(&self.scratch[usize::from(written)..]) {
                 Ok(bytes) => written += bytes as u16,
@@ -433,7 +470,11 @@ impl Client {
                         return None;
                     }
                 }
-                Inbound::Ping(payload) => self.pong(at, payload),
+                Inbound::Ping(payload) => {
+                    self.seen.ping(now);
+                    self.pong(at, payload);
+                }
+                Inbound::Beat => self.seen.ping(now),
                 Inbound::Quiet => {}
                 Inbound::End(code) => {
                     let told = if code == Some(1008) { &plan.board.closed_1008 } else { &plan.board.closed_told };
@@ -498,7 +539,6 @@ impl Client {
     }
 
     fn pong(&mut self, at: usize, payload: &[u8]) {
-        self.seen.pings += 1;
         self.scratch.clear();
         self.plan.dialect.pong(payload, &mut self.scratch);
         if let Some(stream) = self.connections[at].stream.as_mut() {
@@ -569,6 +609,19 @@ fn source(at: u32) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_peak_of_pings_is_taken_over_whole_tenths() {
+        let mut seen = Collected::new();
+        let mut other = Collected::new();
+        for now in [5, TENTH, TENTH + 1, 2 * TENTH, 3 * TENTH, 3 * TENTH, 3 * TENTH, 4 * TENTH] {
+            (if now % 2 == 0 { &mut seen } else { &mut other }).ping(now);
+        }
+        seen.add(&other);
+        assert_eq!((seen.pings, &seen.pings_by_tenth[..]), (8, &[1, 2, 1, 3, 1][..]));
+        assert_eq!(seen.ping_peak(5, 4 * TENTH + 5), Some(1.5));
+        assert_eq!(Collected::new().ping_peak(0, 9 * TENTH), None);
+    }
 
     #[test]
     fn source_addresses_differ_and_stay_in_the_loopback_net() {

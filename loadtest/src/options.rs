@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use crate::dialect::action_cable;
 use crate::layout::Layout;
 use crate::marker::PAYLOAD_BYTES_MIN;
 
@@ -49,6 +50,8 @@ pub enum LimitPart {
 #[value(rename_all = "snake_case")]
 pub enum Wire {
     PushStream,
+    /// `ApiChannel` at /cable; topics are metasmoke's models
+    ActionCable,
     /// A websocket at /sub/<topic> with bare payloads: what the peers speak
     Plain,
 }
@@ -59,6 +62,15 @@ pub enum Transport {
     Websocket,
     Eventsource,
     Longpoll,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identifiers {
+    /// All subscribers of a topic share their frames
+    Same,
+    /// Each has an identifier, and so frames, of its own
+    Distinct,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
@@ -89,6 +101,9 @@ pub struct Options {
     pub dialect: Wire,
     #[arg(long, value_enum, default_value = "websocket")]
     pub transport: Transport,
+    /// Identifiers of action_cable's subscribers
+    #[arg(long, value_enum, default_value = "distinct")]
+    pub identifiers: Identifiers,
     /// Subscribers
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub connections: u32,
@@ -141,7 +156,7 @@ pub struct Options {
     #[arg(long)]
     #[serde(skip)]
     pub key: Option<String>,
-    /// Token of the subscribers, sent as auth_token
+    /// Token of the subscribers: auth_token, or the key of ApiChannel
     #[arg(long)]
     #[serde(skip)]
     pub token: Option<String>,
@@ -237,8 +252,17 @@ impl Options {
         if self.transport == Transport::Longpoll && (self.limit_ratio || self.scenario == Scenario::Limit) {
             return Some("a long poll has no bare send() loop: a server has to be asked");
         }
-        if self.transport != Transport::Websocket && self.dialect == Wire::Plain {
-            return Some("the plain dialect is a websocket");
+        if self.transport != Transport::Websocket && self.dialect != Wire::PushStream {
+            return Some("this dialect is a websocket");
+        }
+        if self.dialect == Wire::ActionCable && self.topics > action_cable::TOPICS_MAX {
+            return Some("--topics: action_cable has 93, three types of 31 models");
+        }
+        if self.dialect == Wire::ActionCable && self.scenario == Scenario::Soak {
+            return Some("soak makes topics of its own: those of action_cable are fixed");
+        }
+        if self.dialect == Wire::ActionCable && self.scenario == Scenario::Storm && self.topics_per_connection > 1 {
+            return Some("storm resumes action_cable with one topic per connection");
         }
         if self.unstored && self.publish_to() == PublishTo::Pub {
             return Some("--unstored needs --publish-to publish");
@@ -316,6 +340,10 @@ mod tests {
             "fanout memory",
             "limit --stopped --messages 1000",
             "limit --transport longpoll",
+            "fanout --dialect action_cable --transport longpoll",
+            "fanout --dialect action_cable --topics 94",
+            "soak --dialect action_cable",
+            "storm --dialect action_cable --topics 2 --topics-per-connection 2",
             "storm --unstored",
             "fanout --unstored --publish-to pub",
             "idle --hold 2m",

@@ -186,15 +186,18 @@ pub struct IdleCpu {
     pub server_core_share: f64,
     /// All CPU of the time over the pings in it: what a ping costs at most.
     pub server_us_per_ping: Option<f64>,
+    /// The most pings of a tenth of a second over the mean.
+    pub ping_peak: Option<f64>,
 }
 
 impl IdleCpu {
-    pub fn new(cpu: Cpu, connections: u32, pings: u64, time: Duration) -> IdleCpu {
+    pub fn new(cpu: Cpu, connections: u32, pings: u64, ping_peak: Option<f64>, time: Duration) -> IdleCpu {
         let per_second = cpu.nanoseconds as f64 / time.as_secs_f64().max(1e-9);
         IdleCpu {
             server_ns_per_connection_and_second: per_second / f64::from(connections.max(1)),
             server_core_share: per_second / 1e9,
             server_us_per_ping: (pings > 0).then(|| cpu.nanoseconds as f64 / 1e3 / pings as f64),
+            ping_peak,
         }
     }
 }
@@ -281,6 +284,7 @@ impl Report {
             cells.push(("idle CPU ns/conn/s", number(idle, 0)));
             cells.push(("pings", self.pings.to_string()));
             cells.push(("CPU µs/ping", number(self.idle_cpu.as_ref().and_then(|idle| idle.server_us_per_ping), 2)));
+            cells.push(("ping peak", number(self.idle_cpu.as_ref().and_then(|idle| idle.ping_peak), 2)));
         } else {
             let latency = self.latency_ms.as_ref();
             let milliseconds = |value: Option<f64>| number(value, 2);

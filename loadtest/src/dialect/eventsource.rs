@@ -10,7 +10,7 @@ pub struct EventSource {
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 impl Dialect for EventSource {
-    fn subscribe(&self, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>) {
+    fn subscribe(&self, _connection: u32, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>) {
         let names = topics.iter().map(|topic| self.topic(*topic));
         let target = push_stream::target("ev", names, self.token.as_deref(), b"");
         out.extend_from_slice(
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_resumed_request_carries_the_last_event_id_and_the_answer_may_declare_a_gap() {
         let mut out = Vec::new();
-        dialect().subscribe(&[1], b"5:2", &mut out);
+        dialect().subscribe(0, &[1], b"5:2", &mut out);
         let text = String::from_utf8(out).expect("text");
         assert!(
             text.starts_with("GET /ev/load-1?auth_token=secret HTTP/1.1\r\n") && text.ends_with("\r\nLast-Event-ID: 5:2\r\n\r\n")

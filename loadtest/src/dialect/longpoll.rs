@@ -32,7 +32,7 @@ impl LongPoll {
 
 impl Dialect for LongPoll {
     /// The first request is a short poll: its answer proves the position from which the long polls go on, and what was missed comes with it.
-    fn subscribe(&self, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>) {
+    fn subscribe(&self, _connection: u32, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>) {
         self.request("shortpoll", topics, cursor, out);
     }
 

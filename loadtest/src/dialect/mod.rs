@@ -1,4 +1,5 @@
 //! A dialect as the load client sees it: how to ask for a topic, how to read what comes, where to publish.
+pub mod action_cable;
 mod eventsource;
 mod longpoll;
 mod plain;
@@ -7,7 +8,7 @@ pub mod push_stream;
 use std::sync::Arc;
 
 use crate::frames::{self, FrameError, PONG};
-use crate::options::{Options, Transport, Wire};
+use crate::options::{Identifiers, Options, Scenario, Transport, Wire};
 
 /// The server's word on a request for a topic.
 #[derive(Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub enum Inbound<'a> {
     Message(&'a [u8]),
     /// To be answered with these bytes inside [`Dialect::pong`].
     Ping(&'a [u8]),
+    /// A sign of life that wants no answer.
+    Beat,
     /// Nothing to do: a pong, a comment.
     Quiet,
     /// The server ends the subscription with this close code, or without one, or broke the protocol.
@@ -37,8 +40,9 @@ pub trait Dialect: Send + Sync {
         format!("load-{topic}")
     }
 
-    /// Appends the request that subscribes to the topics: from now on when `cursor` is empty, otherwise after that position.
-    fn subscribe(&self, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>);
+    /// Appends the request with which connection number `connection` subscribes to the topics: from now on when `cursor` is empty,
+    /// otherwise after that position.
+    fn subscribe(&self, connection: u32, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>);
 
     /// Judges the answer to `subscribe`, from its first byte on.
     fn answer(&self, bytes: &[u8]) -> Answer;
@@ -75,6 +79,12 @@ pub fn of(options: &Options) -> Arc<dyn Dialect> {
         (Wire::PushStream, Transport::Websocket) => Arc::new(push_stream::PushStream { host, token }),
         (Wire::PushStream, Transport::Eventsource) => Arc::new(eventsource::EventSource { host, token }),
         (Wire::PushStream, Transport::Longpoll) => Arc::new(longpoll::LongPoll { host, token }),
+        (Wire::ActionCable, _) => Arc::new(action_cable::ActionCable {
+            host,
+            key: token.unwrap_or_default(),
+            distinct: options.identifiers == Identifiers::Distinct,
+            extended: options.scenario == Scenario::Storm,
+        }),
         (Wire::Plain, _) => Arc::new(plain::Plain { host }),
     }
 }
@@ -85,11 +95,19 @@ const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Appends a websocket upgrade request; the answer is judged by [`upgraded`].
 pub fn upgrade(path: &str, host: &str, key: Option<&str>, out: &mut Vec<u8>) {
+    upgrade_offering(path, host, key, None, out);
+}
+
+/// The same with a list of subprotocols.
+fn upgrade_offering(path: &str, host: &str, key: Option<&str>, subprotocols: Option<&str>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n").as_bytes(),
     );
     if let Some(key) = key {
         out.extend_from_slice(format!("Authorization: Bearer {key}\r\n").as_bytes());
+    }
+    if let Some(subprotocols) = subprotocols {
+        out.extend_from_slice(format!("Sec-WebSocket-Protocol: {subprotocols}\r\n").as_bytes());
     }
     out.extend_from_slice(format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n").as_bytes());
 }

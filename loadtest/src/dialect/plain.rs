@@ -7,7 +7,7 @@ pub struct Plain {
 }
 
 impl Dialect for Plain {
-    fn subscribe(&self, topics: &[u32], _cursor: &[u8], out: &mut Vec<u8>) {
+    fn subscribe(&self, _connection: u32, topics: &[u32], _cursor: &[u8], out: &mut Vec<u8>) {
         let names: Vec<String> = topics.iter().map(|topic| self.topic(*topic)).collect();
         upgrade(&format!("/sub/{}", names.join("/")), &self.host, None, out);
     }

@@ -44,7 +44,7 @@ pub fn message(topic: &str, number: u64, payload: &[u8]) -> Vec<u8> {
 const TAIL_BYTES: usize = 80;
 
 impl Dialect for PushStream {
-    fn subscribe(&self, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>) {
+    fn subscribe(&self, _connection: u32, topics: &[u32], cursor: &[u8], out: &mut Vec<u8>) {
         let names = topics.iter().map(|topic| self.topic(*topic));
         upgrade(&target("websocket", names, self.token.as_deref(), cursor), &self.host, None, out);
     }
@@ -94,7 +94,7 @@ mod tests {
     fn the_request_names_the_channels_the_token_and_the_position() {
         let text = |cursor: &[u8]| {
             let mut out = Vec::new();
-            dialect().subscribe(&[7, 0], cursor, &mut out);
+            dialect().subscribe(0, &[7, 0], cursor, &mut out);
             String::from_utf8(out).expect("a request is text")
         };
         assert!(text(b"").starts_with("GET /websocket/load-7/load-0?auth_token=secret HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"));

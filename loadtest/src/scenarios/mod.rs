@@ -107,12 +107,17 @@ impl Run {
         let fleet = self.subscribe(1)?;
         self.settled(&fleet, slab);
         let pids = self.report.options.server_pid.clone();
-        let (started, cpu) = (Instant::now(), proc::cpu(&pids));
+        // What came while they connected belongs to nobody's second.
+        let before = fleet.collect(0, self.deadline)?;
+        self.count(&before);
+        let (started, cpu, from) = (Instant::now(), proc::cpu(&pids), self.clock.nanoseconds());
         self.pause(self.report.options.hold);
+        let to = self.clock.nanoseconds();
         let spent = difference(cpu, proc::cpu(&pids));
         let time = started.elapsed();
         let seen = fleet.collect(0, self.deadline)?;
-        self.report.idle_cpu = spent.map(|spent| IdleCpu::new(spent, self.report.connected, seen.pings, time));
+        self.report.idle_cpu =
+            spent.map(|spent| IdleCpu::new(spent, self.report.connected, seen.pings, seen.ping_peak(from, to), time));
         self.count(&seen);
         self.close(fleet)
     }
