@@ -55,7 +55,7 @@ fn without_white_space(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Cuts valid JSON into strings, punctuation and words.
-fn tokens(text: &str) -> Vec<&str> {
+pub(super) fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text;
     loop {

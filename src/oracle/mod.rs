@@ -3,6 +3,11 @@
 //! `fuzz/` calls them with what it invents; the unit tests call them with the committed corpus and with mutations of it from
 //! a fixed seed, so that no gate depends on nightly.
 
+mod cable_broadcast;
+mod cable_command;
+mod cable_events;
+mod cable_sensitive;
+mod cable_signed;
 mod http_body;
 mod http_head;
 mod hub;
@@ -11,6 +16,11 @@ mod push_stream_request;
 mod utf8;
 mod websocket_decoder;
 
+pub use cable_broadcast::cable_broadcast;
+pub use cable_command::cable_command;
+pub use cable_events::cable_events;
+pub use cable_sensitive::cable_sensitive;
+pub use cable_signed::cable_signed;
 pub use http_body::http_body;
 pub use http_head::http_head;
 pub use hub::hub;

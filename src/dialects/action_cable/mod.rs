@@ -3,25 +3,25 @@
 //!
 //! [`ActionCable::open`] finds the route and asks the questions of specification section 2.1 in their order.
 
-mod channel;
-mod command;
+pub(crate) mod channel;
+pub(crate) mod command;
 mod connection;
 mod counters;
 mod encoders;
-mod events;
+pub(crate) mod events;
 mod frames;
 mod history;
-mod identifier;
-mod ingest;
+pub(crate) mod identifier;
+pub(crate) mod ingest;
 pub mod options;
 mod origin;
 mod pings;
-mod preset;
+pub(crate) mod preset;
 mod publisher;
-mod rules;
-mod sensitive;
+pub(crate) mod rules;
+pub(crate) mod sensitive;
 mod shared;
-mod signed;
+pub(crate) mod signed;
 mod streams;
 mod subscriptions;
 
