@@ -58,7 +58,8 @@ fn command(object: &Map<String, Value>, extended: bool) -> Result<Command, BadIn
     let verb = object.get("command").and_then(Value::as_str).ok_or(BadInput::Command)?;
     let base = ["subscribe", "unsubscribe", "message"];
     let more = ["history", "whisper", "presence", "join", "leave", "ping", "pong"];
-    if !base.contains(&verb) && !(extended && more.contains(&verb)) {
+    let known = base.contains(&verb) || extended && more.contains(&verb);
+    if !known {
         return Err(BadInput::Command);
     }
     let identifier = object.get("identifier").and_then(Value::as_str).map(str::to_owned).ok_or(BadInput::Identifier);

@@ -149,9 +149,9 @@ fn plainly(text: &str) -> Result<Fields, BadInput> {
     serde_json::from_str(text).map_err(|_| BadInput::NotJson)
 }
 
-/// The same without simd-json, as its fuzz target reads.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn read_plainly(text: &str, extended: bool) -> Result<Command, BadInput> {
+/// The same without simd-json.
+#[cfg(test)]
+fn read_plainly(text: &str, extended: bool) -> Result<Command, BadInput> {
     json::compact(text.as_bytes(), &mut Vec::new(), DEPTH_MAX).map_err(|_| BadInput::NotJson)?;
     if !text.trim_start().starts_with('{') {
         return Err(BadInput::NotObject);
