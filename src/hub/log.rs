@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::collections::vec_deque::Iter;
 use std::sync::Arc;
 
-/// What a kept message costs beside its payload and event fields: the structure, two reference counts, its places in queues.
-const MESSAGE_BYTES: u64 = 192;
+/// What a kept message costs beside its payload and event fields: the structure, two reference counts, its places in queues,
+/// and what the allocator rounds up (measured with a million messages of 100 and 128 bytes).
+const MESSAGE_BYTES: u64 = 224;
 
 /// The memory that keeping such a message takes, in bytes.
 pub fn kept_bytes(payload: &[u8], event: Option<&EventFields>) -> u64 {
