@@ -257,6 +257,9 @@ impl<T: Transport> Reactor<T> {
         slot.set(bits::GREETING, true);
         let mut bytes = Vec::with_capacity(256);
         upgrade.write(&mut bytes, self.now.unix_seconds(), Framing::Length, true);
+        if let Some(timeout) = slot.session.as_ref().and_then(|session| session.limits().user_timeout) {
+            slot.transport.set_user_timeout(timeout);
+        }
         self.count(Counter::WebSocketOpened, 1);
         self.push(index, Run::new(bytes), true);
         // Frames may have come right behind the request.

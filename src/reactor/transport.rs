@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 pub trait Transport {
     /// `WouldBlock` means nothing is there and a readiness event will follow; 0 is the end of the stream.
@@ -12,6 +13,9 @@ pub trait Transport {
 
     /// Ends our direction of the stream.
     fn shutdown(&mut self);
+
+    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT).
+    fn set_user_timeout(&self, _timeout: Duration) {}
 }
 
 impl Transport for mio::net::TcpStream {
@@ -30,5 +34,10 @@ impl Transport for mio::net::TcpStream {
     fn shutdown(&mut self) {
         // A peer that is gone already is no error of ours.
         let _ = mio::net::TcpStream::shutdown(self, Shutdown::Write);
+    }
+
+    fn set_user_timeout(&self, timeout: Duration) {
+        // Where that fails the listener's stays in force.
+        let _ = socket2::SockRef::from(self).set_tcp_user_timeout(Some(timeout));
     }
 }

@@ -71,6 +71,7 @@ impl Simulated {
             outbox_bytes_max: OUTBOX_BYTES,
             no_progress: NO_PROGRESS,
             close_time: Duration::from_secs(1),
+            user_timeout: None,
         };
         Simulated { shared: Arc::new(Shared { limits, encodings, witness }) }
     }

@@ -102,6 +102,7 @@ impl Shared {
                 outbox_bytes_max: 256 * 1024,
                 no_progress: options.write_stall,
                 close_time: options.close_timeout,
+                user_timeout: Some(options.tcp_user_timeout),
             },
             connect_auth: options.connect_auth.clone(),
             ping_interval: options.ping_interval,

@@ -26,11 +26,25 @@ pub fn dev_page(version: &str, address: &str) -> String {
          \x20 curl 'http://{address}/shortpoll/a/b?auth_token=dev'\n\
          \x20 new WebSocket('ws://{address}/websocket/a/b?auth_token=dev')      in a browser's console\n\
          \n\
+         Listen to Action Cable (channel ApiChannel, key dev), in a browser's console:\n\
+         \n\
+         \x20 cable = new WebSocket('ws://{address}/cable', ['actioncable-v1-json'])\n\
+         \x20 cable.onmessage = (frame) => console.log(frame.data)\n\
+         \x20 cable.send(JSON.stringify({{command: 'subscribe',\n\
+         \x20   identifier: JSON.stringify({{channel: 'ApiChannel', key: 'dev', events: 'posts'}})}}))\n\
+         \n\
          Publish:\n\
          \n\
          \x20 curl -H 'Authorization: Bearer dev' 'http://{address}/pub?id=a' -d '{{\"hello\":\"world\"}}'\n\
          \x20 curl -H 'Authorization: Bearer dev' -H 'Content-Type: application/json' http://{address}/publish \\\n\
          \x20   -d '{{\"topic\":\"a\",\"data\":{{\"hello\":\"world\"}}}}'\n\
+         \n\
+         Publish to Action Cable, as metasmoke does and as AnyCable's publishers do:\n\
+         \n\
+         \x20 curl -H 'Authorization: Bearer dev' http://{address}/api/events \\\n\
+         \x20   -d '{{\"event_class\":\"Post\",\"event_type\":\"create\",\"object\":{{\"id\":1}}}}'\n\
+         \x20 curl -H 'Authorization: Bearer dev' http://{address}/_broadcast \\\n\
+         \x20   -d '{{\"stream\":\"api:posts_create\",\"data\":\"{{\\\"id\\\":2}}\"}}'\n\
          \n\
          Look:\n\
          \n\
@@ -48,9 +62,9 @@ mod tests {
     #[test]
     fn the_dev_page_names_every_way_in_at_its_address() {
         let page = dev_page("1.2.3", "127.0.0.1:8080");
-        for path in
-            ["/ev/a", "/stream/a", "/longpoll/a/b", "/shortpoll/a/b", "/websocket/a/b", "/pub?id=a", "/publish", "/metrics"]
-        {
+        let listening = ["/ev/a", "/stream/a", "/longpoll/a/b", "/shortpoll/a/b", "/websocket/a/b", "/cable"];
+        let others = ["/pub?id=a", "/publish", "/api/events", "/_broadcast", "/metrics"];
+        for path in listening.into_iter().chain(others) {
             assert!(page.contains(&format!("://127.0.0.1:8080{path}")), "{path}\n{page}");
         }
         assert!(page.contains(r#"-d '{"topic":"a","data":{"hello":"world"}}'"#), "{page}");

@@ -41,6 +41,7 @@ impl Publish {
             outbox_bytes_max: 256 * 1024,
             no_progress: Duration::from_secs(30),
             close_time: Duration::from_secs(2),
+            user_timeout: None,
         };
         Publish { shared: Arc::new(Shared { options, access, limits, events_topic }), head_bytes }
     }

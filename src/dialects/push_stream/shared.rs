@@ -77,6 +77,7 @@ impl Shared {
             outbox_bytes_max: options.send_queue_bytes as usize,
             no_progress: options.no_progress_timeout,
             close_time: Duration::from_secs(2),
+            user_timeout: None,
         };
         Shared {
             encodings: Encodings::new(&options, encoders),
