@@ -119,7 +119,6 @@ impl Connection {
 
     /// Opens a connection only to turn it away.
     pub fn refuse(&mut self, actions: &mut Actions) {
-        actions.accept();
         self.goodbye(Reason::Unauthorized, false, actions);
     }
 
@@ -136,6 +135,8 @@ impl Connection {
             return;
         }
         self.shared().live.counters.disconnected(reason);
+        // One that waits for what it resumes is not open yet.
+        actions.accept();
         if self.shared().disconnect_frame {
             actions.send(frames::disconnect(reason, reconnect));
         }
