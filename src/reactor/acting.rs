@@ -218,8 +218,14 @@ impl<T: Transport> Reactor<T> {
         let slot = &mut self.connections[index];
         if let Some(session) = slot.session.take() {
             self.metrics.reactors[usize::from(self.index)].ended(slot.dialect);
-            if let Some(legacy) = session.legacy() {
-                self.outgoing.push(ToHub::Part { reactor: self.index, connection, legacy });
+            // It may be asked because it panicked just now.
+            match catch_unwind(AssertUnwindSafe(|| session.legacy())) {
+                Ok(Some(legacy)) => self.outgoing.push(ToHub::Part { reactor: self.index, connection, legacy }),
+                Ok(None) => {}
+                Err(_) => {
+                    self.count(Counter::Panics, 1);
+                    tracing::error!("a session panicked at its end");
+                }
             }
         }
         let slot = &mut self.connections[index];

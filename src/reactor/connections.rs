@@ -36,6 +36,12 @@ impl<T> Connections<T> {
         Token::new(index as usize, self.slots[index as usize].generation)
     }
 
+    /// Whether a connection came before the one that was to get this token.
+    pub fn is_older(&self, index: u32, token: Token) -> bool {
+        // Generations wrap around; half of them is more than there ever are connections.
+        (self.slots[index as usize].generation.wrapping_sub(token.generation()) as i32) < 0
+    }
+
     pub fn get(&self, index: u32) -> Option<&Slot<T>> {
         self.slots.get(index as usize)
     }

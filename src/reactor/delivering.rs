@@ -5,7 +5,7 @@ use super::outbox::{Outbox, Run};
 use super::reads::Read;
 use super::subscribers::{Listener, Way};
 use super::transport::Transport;
-use super::{INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
+use super::{Announcement, INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
 use crate::exchange::{Joined, SubscriptionId, TopicId};
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::message::{EncodingId, Frame, Message, Seq};
@@ -35,6 +35,9 @@ enum Offered {
     NotLive,
 }
 
+/// What follows the prefixes in a run's frames, once for each encoding.
+type Tails = SmallVec<[(EncodingId, Arc<[Frame]>); 2]>;
+
 /// Topics, by their index here, and the encodings in which a connection gets them; sorted.
 type Encodings = SmallVec<[(u32, EncodingId); 4]>;
 
@@ -50,9 +53,6 @@ struct Single {
     connection: Token,
     id: SubscriptionId,
 }
-
-/// What follows the prefixes of a run, by encoding.
-type Tails = SmallVec<[(EncodingId, Arc<[Frame]>); 2]>;
 
 /// The frames of a page in the order of its messages, those next to each other in one run.
 #[derive(Default)]
@@ -144,7 +144,10 @@ impl<T: Transport> Reactor<T> {
                     self.call(index, |session, actions| session.noticed(&notice, actions));
                 }
             }
-            ToReactor::Announce(notice) => self.announced.push_back((notice, 0)),
+            ToReactor::Announce(notice) => {
+                let before = self.connections.next_token();
+                self.announced.push_back(Announcement { notice, next: 0, before });
+            }
             ToReactor::Answer { connection, ticket, answer } => {
                 // Publications are answered in their order.
                 if let Some(&(oldest, bytes)) = self.unanswered.front()
@@ -194,7 +197,7 @@ impl<T: Transport> Reactor<T> {
         let listeners = std::mem::take(&mut self.subscribers.topic_mut(local).listeners);
         let prompt = listeners.len() <= PROMPT_LISTENERS_MAX;
         let mut frames: SmallVec<[(EncodingId, Arc<Run>); 2]> = SmallVec::new();
-        let mut tails: Tails = SmallVec::new();
+        let mut tails = Tails::new();
         // Those who share a prefix often stand next to each other.
         let mut newest: Option<(u32, Arc<Run>)> = None;
         let mut singles: Vec<Single> = Vec::new();

@@ -84,6 +84,15 @@ pub enum Control {
     Drain,
 }
 
+/// Something that every session is told, slice by slice.
+struct Announcement {
+    notice: Arc<Notice>,
+    /// The next connection to tell.
+    next: u32,
+    /// Whoever comes as this one or later was not there when it was announced.
+    before: Token,
+}
+
 /// Bytes read from one connection in one turn, and the size of the one buffer they are read into.
 const READ_TURN_BYTES: usize = 64 * 1024;
 /// Topics with at most so many listeners here are flushed first.
@@ -128,8 +137,8 @@ pub struct Reactor<T> {
     dead: Vec<u32>,
     /// The next connection to review; `None` when no review is under way.
     reviewing: Option<u32>,
-    /// What every session is to hear, and the next connection that has not.
-    announced: VecDeque<(Arc<Notice>, u32)>,
+    /// What every session is to hear.
+    announced: VecDeque<Announcement>,
     /// The wall-clock second at which a token expires.
     next_expiry: Option<u64>,
     draining: bool,
@@ -599,8 +608,11 @@ impl<T: Transport> Reactor<T> {
         // A socket that is willing has only to be written to: after a long pause of ours that is not the client's fault.
         let refuses = !slot.is(bits::WRITABLE);
         if refuses && slot.outbox.stalled_since().is_some_and(|since| now >= since + no_progress) {
-            // What it has not begun to take would only be in the way of the goodbye.
-            slot.outbox.keep_begun();
+            if slot.is(bits::WEBSOCKET) && !slot.is(bits::GREETING) {
+                // What it has not begun to take would only be in the way of the goodbye. An answer to a request, and the
+                // 101 above all, must not be missing before what follows it.
+                slot.outbox.keep_begun();
+            }
             return self.too_slow(index);
         }
         if slot.http().is_some_and(|http| http.deadline.is_some_and(|at| now >= at)) {
@@ -669,15 +681,16 @@ impl<T: Transport> Reactor<T> {
     }
 
     fn announce_slice(&mut self) {
-        let Some((notice, start)) = self.announced.pop_front() else { return };
-        let end = start.saturating_add(REVIEW_SLICE).min(self.connections.end());
-        for index in start..end {
-            if self.connections.get(index).is_some_and(|slot| !slot.is(bits::DEAD)) {
+        let Some(Announcement { notice, next, before }) = self.announced.pop_front() else { return };
+        let end = next.saturating_add(REVIEW_SLICE).min(self.connections.end());
+        for index in next..end {
+            let Some(slot) = self.connections.get(index) else { continue };
+            if !slot.is(bits::DEAD) && self.connections.is_older(index, before) {
                 self.call(index, |session, actions| session.noticed(&notice, actions));
             }
         }
         if end < self.connections.end() {
-            self.announced.push_front((notice, end));
+            self.announced.push_front(Announcement { notice, next: end, before });
         }
     }
 

@@ -225,6 +225,9 @@ impl Outbox {
 
     /// Behind everything, or in the place of a ping that the socket has taken nothing of.
     pub fn push_ping(&mut self, frame: Frame, now_micros: u64) {
+        if frame.is_empty() {
+            return;
+        }
         let ping = Arc::new(Run::Ping(frame));
         match self {
             Outbox::One(run) if matches!(**run, Run::Ping(_)) => *run = ping,
@@ -532,6 +535,14 @@ mod tests {
         let mut pipe = Pipe { random: Xorshift(7), seen: Vec::new() };
         while outbox.flush(&mut pipe, &mut Vec::new(), 0, |_| ()) != Flushed::Everything {}
         assert_eq!(pipe.seen, b"ng-3dataping-5", "what has begun is finished");
+    }
+
+    #[test]
+    fn an_empty_ping_is_none() {
+        let mut outbox = Outbox::default();
+        outbox.push_ping(Frame::from(&b"ping"[..]), 0);
+        outbox.push_ping(Frame::from(&b""[..]), 0);
+        assert_eq!(outbox.bytes(), 4);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
+mod prefixed;
+
 use super::inbox::{self, Bell};
 use super::thread::{self, Order};
 use super::transport::Transport;
@@ -328,6 +330,10 @@ impl Dialect for Small {
             "/refused" => {
                 actions.respond(Response::new(403));
                 hold(true)
+            }
+            "/commands" => {
+                actions.accept();
+                Some(prefixed::opening(self.encoding))
             }
             path @ ("/socket" | "/elsewhere") => {
                 actions.accept();
