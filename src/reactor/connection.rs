@@ -9,6 +9,7 @@ use crate::http::response::{Framing, Response};
 use crate::message::{Message, Seq, TopicName};
 use crate::session::{Delivery, Door, Session};
 use crate::websocket::decoder::Decoder;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -163,6 +164,13 @@ pub struct Lag {
 }
 
 impl Lag {
+    /// The starts by their subscriptions, for [`start_of`].
+    pub fn starts_by_id(&self) -> SmallVec<[Start; 4]> {
+        let mut starts = SmallVec::from_slice(&self.starts);
+        starts.sort_by_key(|start: &Start| start.id);
+        starts
+    }
+
     /// Whether a subscription has not read up to the last stored and the last unstored message of its topic.
     pub fn misses(&self, id: SubscriptionId, stored: Seq, unstored: Seq) -> bool {
         match self.starts.iter().find(|start| start.id == id) {
@@ -178,6 +186,12 @@ pub struct Start {
     pub from: Seq,
     /// The head at which it joined: unstored messages up to there are not for it.
     pub joined: Seq,
+}
+
+/// Where a subscription begins, if that is after the connection's position.
+pub fn start_of(starts_by_id: &[Start], id: SubscriptionId) -> Option<&Start> {
+    let at = starts_by_id.partition_point(|start| start.id < id);
+    starts_by_id.get(at).filter(|start| start.id == id)
 }
 
 /// An HTTP connection between its first byte and its last answer.

@@ -1,6 +1,6 @@
 //! The hub's replies: runs of live messages, joins, pages of backlog, answers.
 
-use super::connection::{Lag, Start, Subscription, bits};
+use super::connection::{Lag, Start, Subscription, bits, start_of};
 use super::outbox::{Outbox, Run};
 use super::reads::Read;
 use super::subscribers::{Listener, Way};
@@ -44,8 +44,21 @@ type Encodings = SmallVec<[(u32, EncodingId); 4]>;
 /// A page as one run, for connections with the same subscriptions.
 struct Rendered {
     encodings: Encodings,
+    /// Its frames are the tails of one prefix, and another client's prefix may take its place.
+    prefixed: bool,
     run: Arc<Run>,
     deliveries: u64,
+}
+
+/// A listener that takes its part of a page.
+struct Taker {
+    /// Its topic's index here.
+    topic: u32,
+    id: SubscriptionId,
+    way: Way,
+    /// Stored and other messages up to these are not for it.
+    from: Seq,
+    joined: Seq,
 }
 
 /// A listener that gets each message through its session.
@@ -521,10 +534,10 @@ impl<T: Transport> Reactor<T> {
             return;
         }
         lag.left = false;
-        let after = lag.after;
+        let (after, starts) = (lag.after, lag.starts_by_id());
         let mut topics: Vec<ReadTopic> = Vec::with_capacity(subscriptions.len());
         for (topic, id) in subscriptions {
-            let start = lag.starts.iter().find(|start| start.id == id);
+            let start = start_of(&starts, id);
             let from = start.map_or(after, |start| start.from);
             let joined = start.map_or(after, |start| start.joined);
             match topics.last_mut() {
@@ -559,12 +572,14 @@ impl<T: Transport> Reactor<T> {
         }
         let Some((read, waiting)) = self.reads.answered(ticket) else { return };
         let mut rendered = None;
+        let left_out: SmallVec<[u32; 1]> = backlog.messages.iter().filter_map(|(_, message)| self.excluded(message)).collect();
         let prompt = waiting.len() <= PROMPT_LISTENERS_MAX;
         for connection in waiting {
             // Whoever has ended, or has changed what it listens to, waits for it no longer.
             let Some(index) = self.connections.find(connection) else { continue };
             if self.connections[index].lag().is_some_and(|lag| lag.reading == Some(ticket)) {
-                self.take_page(index, &read, backlog, prompt, &mut rendered);
+                let rendered = if left_out.contains(&index) { &mut None } else { &mut rendered };
+                self.take_page(index, &read, backlog, prompt, rendered);
             }
         }
     }
@@ -579,42 +594,36 @@ impl<T: Transport> Reactor<T> {
         if backlog.lost {
             return self.too_slow(index);
         }
-        lag.after = backlog.end;
-        let starts = lag.starts.clone();
+        let starts = lag.starts_by_id();
         let tells_removals = !lag.removed.is_empty();
         let mut page: Vec<Arc<Message>> = Vec::new();
         let mut frames = Page::default();
         let mut shared = 0;
         // The session was called in between, and may have left some of these listeners.
         let mut asked = false;
-        let mut subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
-        // Those of one topic in the order in which they were made, as live messages reach them.
-        subscriptions.sort_unstable_by_key(|subscription| (subscription.topic(), subscription.at));
-        let listeners: SmallVec<[(u32, Listener); 4]> = subscriptions
-            .iter()
-            .map(|subscription| {
-                (subscription.topic(), self.subscribers.topic(subscription.topic()).listeners[subscription.at as usize])
-            })
-            .collect();
-        let singly = listeners.iter().any(|(_, listener)| listener.way() == Way::PerSubscriber);
-        // With one subscription per topic the page depends on the read and the encodings alone.
-        let encodings: Option<Encodings> = (!tells_removals && listeners.len() == read.topics.len())
-            .then(|| {
-                let shared = listeners.iter().map(|(topic, listener)| match listener.way() {
-                    Way::Shared(encoding) => Some((*topic, encoding)),
-                    Way::Prefixed(_) | Way::PerSubscriber => None,
-                });
-                shared.collect::<Option<Encodings>>()
-            })
-            .flatten()
-            .map(|mut encodings| {
-                encodings.sort_unstable();
-                encodings
-            });
-        let known = rendered.as_ref().filter(|known| encodings.as_ref() == Some(&known.encodings));
-        let known = known.map(|known| (known.run.clone(), known.deliveries));
+        let takers = self.takers(index, &starts);
+        let singly = takers.iter().any(|taker| taker.way == Way::PerSubscriber);
+        let once = takers.len() == read.topics.len();
+        // With one subscription per topic the page depends on the read and the encodings alone, but for one prefix.
+        let alike = if once && !tells_removals { self.encodings(&takers) } else { None };
+        let known = match (&alike, &*rendered) {
+            (Some((encodings, prefix)), Some(known)) if *encodings == known.encodings && prefix.is_some() == known.prefixed => {
+                let run = prefix.as_ref().map_or_else(|| known.run.clone(), |prefix| known.run.behind(prefix));
+                Some((run, known.deliveries))
+            }
+            (Some(_) | None, Some(_) | None) => None,
+        };
         let messages = if known.is_some() { &[][..] } else { &backlog.messages[..] };
+        // Several subscriptions of a topic multiply what the hub has bounded.
+        let window = self.connections[index].session.as_ref().map_or(0, |session| session.limits().outbox_bytes_max);
+        let bytes_max = if once { usize::MAX } else { window };
+        let (mut bytes, mut end, mut complete) = (0, Seq(0), backlog.complete);
         for (topic, message) in messages {
+            if bytes > bytes_max {
+                complete = false;
+                break;
+            }
+            end = message.stamp.seq;
             while let Some((id, way, removal)) = self.next_removal(index, message.stamp.seq) {
                 self.send_page(index, &mut frames, &mut page);
                 self.tell_removed(index, id, way, &removal, true);
@@ -624,15 +633,13 @@ impl<T: Transport> Reactor<T> {
             if self.excluded(message) == Some(index) {
                 continue;
             }
-            for (_, listener) in listeners.iter().filter(|(topic, _)| *topic == local) {
-                if let Some(start) = starts.iter().find(|start| start.id == listener.id) {
-                    let after = if message.stored { start.from } else { start.joined };
-                    if message.stamp.seq <= after {
-                        continue;
-                    }
+            let first = takers.partition_point(|taker| taker.topic < local);
+            for taker in takers[first..].iter().take_while(|taker| taker.topic == local) {
+                let after = if message.stored { taker.from } else { taker.joined };
+                if message.stamp.seq <= after {
+                    continue;
                 }
-                let way = listener.way();
-                match way {
+                match taker.way {
                     // One order for both kinds: what the session has to send goes before this frame, and the other way.
                     Way::Shared(_) | Way::Prefixed(_) if !page.is_empty() => {
                         self.send_page(index, &mut frames, &mut page);
@@ -641,16 +648,23 @@ impl<T: Transport> Reactor<T> {
                     Way::PerSubscriber if !frames.is_empty() => self.send_page(index, &mut frames, &mut page),
                     Way::Shared(_) | Way::Prefixed(_) | Way::PerSubscriber => {}
                 }
-                if asked && !self.listens(index, *topic, listener.id) {
+                if asked && !self.listens(index, *topic, taker.id) {
                     continue;
                 }
-                match way {
-                    Way::Shared(encoding) => frames.shared(self.encoded(encoding, message)),
+                match taker.way {
+                    Way::Shared(encoding) => {
+                        let frame = self.encoded(encoding, message);
+                        bytes += frame.len();
+                        frames.shared(frame);
+                    }
                     Way::Prefixed(prefix) => {
                         let (encoding, prefix) = self.subscribers.prefixed(prefix);
-                        frames.prefixed(prefix, self.encoded(encoding, message));
+                        let tail = self.encoded(encoding, message);
+                        bytes += prefix.len() + tail.len();
+                        frames.prefixed(prefix, tail);
                     }
                     Way::PerSubscriber => {
+                        bytes += message.payload.len();
                         page.push(message.clone());
                         continue;
                     }
@@ -658,7 +672,10 @@ impl<T: Transport> Reactor<T> {
                 shared += 1;
             }
         }
-        while let Some((id, way, removal)) = self.next_removal(index, backlog.end) {
+        if complete || bytes <= bytes_max {
+            end = backlog.end;
+        }
+        while let Some((id, way, removal)) = self.next_removal(index, end) {
             self.send_page(index, &mut frames, &mut page);
             self.tell_removed(index, id, way, &removal, true);
         }
@@ -667,14 +684,17 @@ impl<T: Transport> Reactor<T> {
             None => (frames.close(), shared),
         };
         self.count(Counter::Deliveries, shared);
-        if let (Some(encodings), None, [run]) = (encodings, &rendered, &runs[..]) {
-            *rendered = Some(Rendered { encodings, run: run.clone(), deliveries: shared });
+        if let (Some((encodings, prefix)), None, [run]) = (alike, &rendered, &runs[..]) {
+            *rendered = Some(Rendered { encodings, prefixed: prefix.is_some(), run: run.clone(), deliveries: shared });
         }
         for run in runs {
             self.push(index, run, prompt);
         }
         let slot = &mut self.connections[index];
-        if backlog.complete
+        if let Some(lag) = slot.lag() {
+            lag.after = end;
+        }
+        if complete
             && let Some(extra) = &mut slot.extra
             && extra.lag.take().is_some()
         {
@@ -682,12 +702,43 @@ impl<T: Transport> Reactor<T> {
             self.count(Counter::LagEnded, 1);
         }
         if singly {
-            self.call(index, |session, actions| session.page(&page, backlog.complete, actions));
+            self.call(index, |session, actions| session.page(&page, complete, actions));
         }
         if self.connections[index].outbox.is_empty() {
             self.read_backlog(index);
         }
         self.connections[index].tidy();
+    }
+
+    /// The listeners of a connection by topic, those of one topic in the order in which they were made: as live messages
+    /// reach them.
+    fn takers(&self, index: u32, starts_by_id: &[Start]) -> SmallVec<[Taker; 4]> {
+        let mut subscriptions: SmallVec<[Subscription; 4]> = self.connections[index].subscriptions().collect();
+        subscriptions.sort_unstable_by_key(|subscription| (subscription.topic(), subscription.at));
+        let taker = |subscription: &Subscription| {
+            let topic = subscription.topic();
+            let listener = self.subscribers.topic(topic).listeners[subscription.at as usize];
+            let (from, joined) = start_of(starts_by_id, listener.id).map_or((Seq(0), Seq(0)), |start| (start.from, start.joined));
+            Taker { topic, id: listener.id, way: listener.way(), from, joined }
+        };
+        subscriptions.iter().map(taker).collect()
+    }
+
+    /// What listeners have in common with those of other connections: their encodings, all behind one prefix or none
+    /// behind any.
+    fn encodings(&self, takers: &[Taker]) -> Option<(Encodings, Option<Frame>)> {
+        let first = takers.first()?.way;
+        let encoding = |taker: &Taker| match (taker.way, first) {
+            (Way::Shared(encoding), Way::Shared(_)) => Some((taker.topic, encoding)),
+            (Way::Prefixed(index), _) if taker.way == first => Some((taker.topic, self.subscribers.prefixed(index).0)),
+            (Way::Shared(_) | Way::Prefixed(_) | Way::PerSubscriber, _) => None,
+        };
+        let encodings = takers.iter().map(encoding).collect::<Option<Encodings>>()?;
+        let prefix = match first {
+            Way::Prefixed(index) => Some(self.subscribers.prefixed(index).1.clone()),
+            Way::Shared(_) | Way::PerSubscriber => None,
+        };
+        Some((encodings, prefix))
     }
 
     /// Sends what was collected of a page so far; something follows it. Frames and messages never wait together.

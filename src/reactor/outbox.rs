@@ -30,6 +30,14 @@ impl Run {
         Arc::new(Run::Prefixed { prefix, tails, len })
     }
 
+    /// The same tails behind another prefix.
+    pub fn behind(self: &Arc<Run>, prefix: &Frame) -> Arc<Run> {
+        match &**self {
+            Run::Prefixed { prefix: own, tails, .. } if !Arc::ptr_eq(own, prefix) => Run::prefixed(prefix.clone(), tails.clone()),
+            Run::Prefixed { .. } | Run::Shared(_) | Run::Ping(_) => self.clone(),
+        }
+    }
+
     /// Bytes on the wire.
     pub fn len(&self) -> usize {
         match self {
@@ -197,6 +205,17 @@ impl Outbox {
             Outbox::One(run) => run.len(),
             Outbox::Many(queue) => queue.bytes,
         }
+    }
+
+    /// What waits, the front one perhaps taken in part.
+    #[cfg(test)]
+    pub fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        let (one, many) = match self {
+            Outbox::Nothing => (None, None),
+            Outbox::One(run) => (Some(run), None),
+            Outbox::Many(queue) => (None, Some(queue.runs.iter().map(|(run, _)| run))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
     /// Whether one more run of this size stays within the window. One run always fits.
