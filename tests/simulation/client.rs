@@ -1,6 +1,6 @@
 //! Model clients: they speak real bytes, parse strictly, and know at every moment what they may be sent.
 
-use crate::dialect::{ENCODINGS, Witness};
+use crate::dialect::{DELIVERIES, PREFIXED, Witness};
 use crate::ledger::Ledger;
 use crate::network::Wire;
 use crate::random::Random;
@@ -77,6 +77,41 @@ struct Web {
     newest: u64,
 }
 
+impl Socket {
+    /// The subscription whose prefix a text begins with, if it is one that must have one, and the rest.
+    fn strip_prefix<'a>(&self, name: &str, text: &'a str) -> Result<(Option<(usize, usize)>, &'a str), String> {
+        let Some(prefixed) = text.strip_prefix('@') else {
+            let bare = text.starts_with(&format!("M {PREFIXED} "));
+            return if bare { Err("a tail without its prefix".to_owned()) } else { Ok((None, text)) };
+        };
+        let (prefix, tail) = prefixed.split_once(' ').ok_or("a prefix without a tail")?;
+        let (owner, id) = prefix.split_once('#').ok_or("a prefix of nobody")?;
+        let mine = self.subscriptions.iter().find(|(_, subscription)| id == subscription.id().to_string());
+        match mine {
+            Some((&key, _)) if owner == name && key.1 >= PREFIXED => Ok((Some(key), tail)),
+            Some(_) | None => Err("somebody else's prefix".to_owned()),
+        }
+    }
+
+    /// Prefixed subscriptions of one topic get each message in the order in which they were made.
+    fn judge_turn(&self, key: (usize, usize), seq: u64, stored: bool) -> Result<u64, String> {
+        let mine = self.subscriptions[&key].id();
+        let others = self.subscriptions.iter().filter(|(other, _)| other.0 == key.0 && other.1 >= PREFIXED && **other != key);
+        let mut turns = 0;
+        for (_, other) in others {
+            let Subscription::Joined { id, from, head, last } = other else { continue };
+            if seq <= *from || !stored && seq <= *head {
+                continue;
+            }
+            turns += 1;
+            if *id > mine && *last >= seq {
+                return Err(format!("the newer subscription {id} had its turn before it"));
+            }
+        }
+        Ok(turns)
+    }
+}
+
 pub struct Client {
     pub number: usize,
     incarnation: u64,
@@ -106,6 +141,9 @@ pub struct Coverage {
     pub resets: u64,
     pub half_closes: u64,
     pub doubled_topics: u64,
+    pub prefixed: u64,
+    /// Prefixed messages that another subscription of the connection gets, too.
+    pub turns: u64,
 }
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -251,7 +289,7 @@ impl Client {
         let Kind::Socket(socket) = &mut self.kind else { return String::new() };
         let text = match random.below(100) {
             0..30 => {
-                let kind = random.below(ENCODINGS + 1);
+                let kind = random.below(DELIVERIES);
                 let max = if random.percent(15) { 1 + random.below(3) } else { 0 };
                 let mut text = format!("S {kind} {cursor} {max}");
                 let mut count = 0;
@@ -480,7 +518,9 @@ impl Client {
     }
 
     fn judge_text(&mut self, text: &str, view: &mut View<'_>) -> Result<(), String> {
+        let name = self.name();
         let Kind::Socket(socket) = &mut self.kind else { return Ok(()) };
+        let (prefixed, text) = socket.strip_prefix(&name, text)?;
         let fields: Vec<&str> = text.split(' ').collect();
         let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).ok_or("too few fields".to_owned());
         match fields[0] {
@@ -542,7 +582,7 @@ impl Client {
                 self.coverage.removals += 1;
             }
             "M" => {
-                let key = (view.ledger.topic(fields[2]), number(1)? as usize);
+                let key = prefixed.unwrap_or((view.ledger.topic(fields[2]), number(1)? as usize));
                 let seq = number(3)?;
                 let (topic, record) = view.ledger.find(seq).ok_or("a message that nobody published")?;
                 if topic != key.0 || record.position != (number(4)?, number(5)? as u32) || record.number != number(7)? {
@@ -562,6 +602,10 @@ impl Client {
                     return Err(format!("message {} is missing before it", lost.seq));
                 }
                 *last = seq;
+                if prefixed.is_some() {
+                    self.coverage.prefixed += 1;
+                    self.coverage.turns += socket.judge_turn(key, seq, record.stored)?;
+                }
                 // Two subscriptions of one topic take turns within a run.
                 let others = socket.last.iter().enumerate().filter(|(other, _)| *other != topic);
                 if let Some((_, last)) = others.into_iter().find(|(_, last)| seq < **last) {
@@ -729,7 +773,7 @@ fn publication(random: &mut Random, topics: usize, view: &mut View<'_>) -> (Stri
         numbers.push(*view.next_number);
         let stored = u8::from(random.percent(75));
         let long = match count {
-            0..4 if random.percent(5) => 900,
+            0..4 if random.percent(5) => 1_300,
             0..4 => 60,
             _ => 4,
         };

@@ -2,6 +2,7 @@
 //!
 //! `/ws/NAME` is a WebSocket that subscribes, publishes and deletes; `/poll/NAME`, `/post/NAME` and `/head/NAME` are requests.
 
+use crate::Planted;
 use fanwire::exchange::{Answer, Cursor, Entry, Join, JoinTopic, Joined, Question, Refusal, StartAt, SubscriptionId};
 use fanwire::http::response::Response;
 use fanwire::message::{Encoder, EncodingId, Message, TopicName};
@@ -14,6 +15,10 @@ use std::time::Duration;
 
 /// Shared encodings; a delivery of this number is [`Delivery::PerSubscriber`].
 pub const ENCODINGS: usize = 3;
+/// From this number on a delivery is [`Delivery::Prefixed`]. They differ in number only, so that one connection may have
+/// several of one topic.
+pub const PREFIXED: usize = ENCODINGS + 1;
+pub const DELIVERIES: usize = PREFIXED + 3;
 pub const OUTBOX_BYTES: usize = 700;
 pub const NO_PROGRESS: Duration = Duration::from_secs(4);
 
@@ -39,10 +44,15 @@ pub struct Simulated {
 struct Shared {
     limits: ConnectionLimits,
     encodings: Vec<EncodingId>,
+    tail: EncodingId,
+    planted: Planted,
     witness: Arc<Mutex<Witness>>,
 }
 
 struct Marked(usize);
+
+/// What follows the prefix.
+struct Tail;
 
 /// What a client is told of one message; `kind` is the delivery.
 fn line(kind: usize, message: &Message) -> String {
@@ -62,9 +72,16 @@ impl Encoder for Marked {
     }
 }
 
+impl Encoder for Tail {
+    fn encode(&self, message: &Message, out: &mut Vec<u8>) {
+        out.extend_from_slice(line(PREFIXED, message).as_bytes());
+    }
+}
+
 impl Simulated {
-    pub fn new(encoders: &mut Encoders, witness: Arc<Mutex<Witness>>) -> Simulated {
+    pub fn new(encoders: &mut Encoders, planted: Planted, witness: Arc<Mutex<Witness>>) -> Simulated {
         let encodings = (0..ENCODINGS).map(|kind| encoders.add(format!("simulated {kind}"), Arc::new(Marked(kind)))).collect();
+        let tail = encoders.add("simulated tail".to_owned(), Arc::new(Tail));
         let limits = ConnectionLimits {
             message_bytes_max: 4096,
             message_fragments_max: 16,
@@ -73,7 +90,7 @@ impl Simulated {
             close_time: Duration::from_secs(1),
             user_timeout: None,
         };
-        Simulated { shared: Arc::new(Shared { limits, encodings, witness }) }
+        Simulated { shared: Arc::new(Shared { limits, encodings, tail, planted, witness }) }
     }
 }
 
@@ -195,6 +212,14 @@ struct SocketSession {
 }
 
 impl SocketSession {
+    fn prefixed(&self, id: SubscriptionId) -> Delivery {
+        let id = match self.shared.planted {
+            Planted::ForeignPrefix => id.0 - 1,
+            _ => id.0,
+        };
+        Delivery::Prefixed { encoding: self.shared.tail, prefix: format!("@{}#{id} ", self.name).into_bytes().into() }
+    }
+
     fn say(&self, text: &str, actions: &mut Actions) {
         actions.send(encoder::text(text.as_bytes()));
     }
@@ -229,15 +254,22 @@ impl Session for SocketSession {
                         join_topic(id, fields.next().unwrap(), fields.next().unwrap())
                     })
                     .collect();
-                self.pending.push_back(topics.iter().map(|topic| topic.id.0).collect());
                 self.wanted.extend(topics.iter().map(|topic| (topic.id.0, kind)));
+                self.shared.witness.lock().unwrap().resumed += u64::from(cursor != "now");
+                let join = Join { cursor: read_cursor(cursor), subscribers_max: max.parse().unwrap(), ..Join::default() };
+                if kind >= PREFIXED {
+                    // Each has a prefix of its own, and so a join of its own.
+                    for topic in topics {
+                        let delivery = self.prefixed(topic.id);
+                        self.pending.push_back(vec![topic.id.0]);
+                        actions.join(Join { topics: vec![topic], ..join.clone() }, delivery);
+                    }
+                    return;
+                }
                 let delivery =
                     self.shared.encodings.get(kind).map_or(Delivery::PerSubscriber, |&encoding| Delivery::Shared(encoding));
-                self.shared.witness.lock().unwrap().resumed += u64::from(cursor != "now");
-                actions.join(
-                    Join { topics, cursor: read_cursor(cursor), subscribers_max: max.parse().unwrap(), ..Join::default() },
-                    delivery,
-                );
+                self.pending.push_back(topics.iter().map(|topic| topic.id.0).collect());
+                actions.join(Join { topics, ..join }, delivery);
             }
             ("U ", rest) => {
                 let ids: Vec<u16> = rest.split(' ').map(|id| id.parse().unwrap()).collect();
@@ -295,7 +327,7 @@ impl Session for SocketSession {
     fn removed(&mut self, id: SubscriptionId, message: &Arc<Message>, _: usize, actions: &mut Actions) {
         self.shared.witness.lock().unwrap().removed += 1;
         match self.wanted.remove(&id.0) {
-            Some(ENCODINGS) => self.say(&line(ENCODINGS, message), actions),
+            Some(kind) if kind >= ENCODINGS => self.say(&line(kind, message), actions),
             Some(_) => {}
             None => self.complain("a deletion for a subscription that was left"),
         }

@@ -2,7 +2,7 @@
 
 use crate::Planted;
 use crate::client::{Client, View};
-use crate::dialect::{ENCODINGS, NO_PROGRESS, Simulated, Witness};
+use crate::dialect::{ENCODINGS, NO_PROGRESS, PREFIXED, Simulated, Witness};
 use crate::ledger::Ledger;
 use crate::network::{Socket, Wire};
 use crate::random::Random;
@@ -134,7 +134,7 @@ impl World {
         let metrics = Arc::new(Metrics::new(reactors));
         let witness = Arc::new(Mutex::new(Witness::default()));
         let mut encoders = Encoders::default();
-        let dialect = Simulated::new(&mut encoders, witness.clone());
+        let dialect = Simulated::new(&mut encoders, planted, witness.clone());
         let access = Arc::new(ArcSwap::from_pointee(Access::default()));
         let registry = Arc::new(Registry::new(vec![Arc::new(dialect)], encoders, access));
         let nodes = (0..reactors)
@@ -196,7 +196,7 @@ impl World {
     pub fn run_crowd(&mut self, publications: usize) -> Result<(), String> {
         for index in 0..self.clients.len() {
             self.connect(index, 0);
-            let kind = if index % 3 == 0 { ENCODINGS } else { 0 };
+            let kind = [ENCODINGS, 0, PREFIXED][index % 3];
             self.with_client(index, |client, _, random| client.subscribe(0, kind, random));
         }
         self.come_to_rest()?;
@@ -814,6 +814,8 @@ impl World {
             ("resets", sum(|coverage| coverage.resets)),
             ("half-closes", sum(|coverage| coverage.half_closes)),
             ("topics twice", sum(|coverage| coverage.doubled_topics)),
+            ("prefixed", sum(|coverage| coverage.prefixed)),
+            ("prefixed in turns", sum(|coverage| coverage.turns)),
         ]))
     }
 }
