@@ -93,7 +93,7 @@ impl House {
                 self.hub.handle(request, self.now);
                 asked = true;
             }
-            asked |= self.hub.serve_reads(|| true);
+            asked |= self.hub.serve_reads(self.now, || true);
             if !asked && replies.is_empty() && !self.reactor.is_busy() {
                 self.reactor.settle(self.now);
                 return;

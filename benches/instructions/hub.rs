@@ -43,7 +43,7 @@ impl Asked {
         for request in self.requests.drain(..) {
             self.hub.handle(request, NOW);
         }
-        while self.hub.serve_reads(|| true) {}
+        while self.hub.serve_reads(NOW, || true) {}
         self.hub.take_replies(0, &mut self.replies);
         self.replies.extend(self.hub.take_acknowledgements().map(|(_, reply)| reply));
     }

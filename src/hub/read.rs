@@ -1,5 +1,6 @@
 //! Reads: bounded pages of what topics hold after a position, merged into the one order.
 
+use crate::clock::Now;
 use crate::hub::Hub;
 use crate::hub::log::Log;
 use crate::hub::request::{Backlog, Origin, PAGE_BYTES, PAGE_MESSAGES, ReadTopic, ToReactor};
@@ -24,7 +25,10 @@ struct Source<'a> {
 
 impl Hub {
     /// Serves queued reads, oldest first, while `budget` says so. Says whether more are waiting.
-    pub fn serve_reads(&mut self, mut budget: impl FnMut() -> bool) -> bool {
+    ///
+    /// `now` is looked at anew: reads may be all that happens for a while, and what expires meanwhile must not be shown.
+    pub fn serve_reads(&mut self, now: Now, mut budget: impl FnMut() -> bool) -> bool {
+        self.enter(now);
         while !self.reads.is_empty() && budget() {
             let Some(read) = self.reads.pop_front() else { break };
             self.advance();
@@ -276,6 +280,23 @@ mod tests {
     }
 
     #[test]
+    fn what_expires_while_only_reads_are_served_is_not_shown() {
+        let mut bench = Bench::new(settings());
+        let joined = bench.join(0, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+        bench.publish("a", "1");
+        let read = ReadTopic { topic: joined.topics[0].topic, from: joined.head.seq, joined: joined.head.seq };
+        let origin = Bench::origin(0);
+        bench.handle(crate::hub::request::ToHub::Read { origin, after: joined.head.seq, topics: vec![read] });
+        bench.pass(bench.hub.settings.window.age);
+        let now = bench.now;
+        assert!(!bench.hub.serve_reads(now, || true));
+        let mut replies = Vec::new();
+        bench.hub.take_replies(0, &mut replies);
+        let Some(ToReactor::Backlog { backlog, .. }) = replies.pop() else { panic!("it was served") };
+        assert_eq!((backlog.messages.len(), backlog.lost), (0, true));
+    }
+
+    #[test]
     fn reads_wait_in_order_until_the_budget_allows_them() {
         let mut bench = Bench::new(settings());
         for ticket in 0..3 {
@@ -283,12 +304,13 @@ mod tests {
             bench.handle(crate::hub::request::ToHub::Read { origin, after: Seq(0), topics: Vec::new() });
         }
         let mut left = 2;
-        let waiting = bench.hub.serve_reads(|| {
+        let now = bench.now;
+        let waiting = bench.hub.serve_reads(now, || {
             left -= 1;
             left >= 0
         });
         assert!(waiting);
-        assert!(!bench.hub.serve_reads(|| true));
+        assert!(!bench.hub.serve_reads(now, || true));
         let mut replies = Vec::new();
         bench.hub.take_replies(0, &mut replies);
         let tickets = replies.iter().map(|reply| match reply {

@@ -209,7 +209,7 @@ impl Bench {
 
     pub fn read_topics(&mut self, topics: Vec<ReadTopic>, after: Seq) -> Backlog {
         self.handle(ToHub::Read { origin: Bench::origin(0), after, topics });
-        assert!(!self.hub.serve_reads(|| true));
+        assert!(!self.hub.serve_reads(self.now, || true));
         self.collect();
         match self.newest(0, |reply| matches!(reply, ToReactor::Backlog { .. })) {
             ToReactor::Backlog { backlog, .. } => *backlog,

@@ -68,9 +68,10 @@ pub fn run(mut hub: Hub, requests: Receiver<ToHub>, mut ports: Vec<Box<dyn Port>
         if over {
             return;
         }
-        let until = clock.now().micros + READ_MICROS;
+        let now = clock.now();
+        let until = now.micros + READ_MICROS;
         let mut served = false;
-        reads_wait = hub.serve_reads(|| {
+        reads_wait = hub.serve_reads(now, || {
             // One in any case: a clock that jumps must not starve the readers.
             let first = !std::mem::replace(&mut served, true);
             first || clock.now().micros < until

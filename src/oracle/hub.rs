@@ -502,7 +502,7 @@ impl Model {
 
         let origin = Model::origin(*reactor);
         self.handle(ToHub::Read { origin, after, topics });
-        assert!(!self.hub.serve_reads(|| true));
+        assert!(!self.hub.serve_reads(self.now, || true));
         let backlog = match self.collect().pop() {
             Some(ToReactor::Backlog { backlog, .. }) => *backlog,
             other => panic!("{other:?}"),

@@ -220,7 +220,7 @@ impl House {
         let mut replies = Vec::new();
         self.hub.take_replies(0, &mut replies);
         replies.extend(self.hub.take_acknowledgements().map(|(_, reply)| reply));
-        while self.hub.serve_reads(|| true) {}
+        while self.hub.serve_reads(self.now, || true) {}
         self.hub.take_replies(0, &mut replies);
         self.inbox.extend(replies);
     }

@@ -586,7 +586,7 @@ impl World {
         }
         if self.random.percent(30) || self.to_hub.is_empty() {
             let mut budget = 1 + self.random.below(3);
-            self.reads_wait = self.hub.serve_reads(|| {
+            self.reads_wait = self.hub.serve_reads(self.now, || {
                 let go_on = budget > 0;
                 budget = budget.saturating_sub(1);
                 go_on
