@@ -24,6 +24,9 @@ pub struct View<'a> {
     pub next_number: &'a mut u64,
 }
 
+/// A topic and a delivery: a client has each pair of them once at most.
+type Key = (usize, usize);
+
 /// One subscription of a live connection, as its client knows it.
 enum Subscription {
     Asked { id: u32 },
@@ -59,7 +62,7 @@ enum Kind {
 #[derive(Default)]
 struct Socket {
     upgraded: bool,
-    subscriptions: BTreeMap<(usize, usize), Subscription>,
+    subscriptions: BTreeMap<Key, Subscription>,
     asked: VecDeque<Asked>,
     next_id: u32,
     /// Per topic, the newest message since the last replay began.
@@ -79,7 +82,7 @@ struct Web {
 
 impl Socket {
     /// The subscription whose prefix a text begins with, if it is one that must have one, and the rest.
-    fn strip_prefix<'a>(&self, name: &str, text: &'a str) -> Result<(Option<(usize, usize)>, &'a str), String> {
+    fn strip_prefix<'a>(&self, name: &str, text: &'a str) -> Result<(Option<Key>, &'a str), String> {
         let Some(prefixed) = text.strip_prefix('@') else {
             let bare = text.starts_with(&format!("M {PREFIXED} "));
             return if bare { Err("a tail without its prefix".to_owned()) } else { Ok((None, text)) };
@@ -94,7 +97,7 @@ impl Socket {
     }
 
     /// Prefixed subscriptions of one topic get each message in the order in which they were made.
-    fn judge_turn(&self, key: (usize, usize), seq: u64, stored: bool) -> Result<u64, String> {
+    fn judge_turn(&self, key: Key, seq: u64, stored: bool) -> Result<u64, String> {
         let mine = self.subscriptions[&key].id();
         let others = self.subscriptions.iter().filter(|(other, _)| other.0 == key.0 && other.1 >= PREFIXED && **other != key);
         let mut turns = 0;
