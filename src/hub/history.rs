@@ -358,7 +358,7 @@ mod tests {
                     let Answer::History(replay) = bench.ask(Question::History { missed: list, reach }) else { panic!() };
                     let is_known = match bench.hub.topics.find(&name.into()) {
                         Some(id) => bench.hub.topics.get(id).unwrap().position.epoch == known.epoch,
-                        None => bench.hub.positions.find(&name.into(), bench.hub.settings.positions_age, micros).is_some(),
+                        None => bench.hub.positions.find(name, bench.hub.settings.positions_age, micros).is_some(),
                     };
                     let wanted = (is_known && offset >= first as u64 && offset <= length as u64).then(|| {
                         let missed = known.stamps[offset as usize..].iter().map(|(stamp, _)| stamp.seq);

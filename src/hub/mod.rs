@@ -15,12 +15,11 @@ mod cursor;
 mod events;
 mod history;
 mod join;
-mod keys;
 mod lifetime;
 mod log;
-mod positions;
 mod publish;
 mod read;
+mod remembered;
 mod report;
 pub mod request;
 mod sequencer;
@@ -38,9 +37,8 @@ use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
 use ages::{Ages, Aging};
 use conversations::{Conversations, Resumption};
-use keys::Keys;
-use positions::Positions;
 use read::WaitingRead;
+use remembered::Remembered;
 use request::{Origin, ToHub, ToReactor, Token};
 use sequencer::Sequencer;
 use smallvec::SmallVec;
@@ -48,7 +46,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use topic::Topics;
+use topic::{Past, Topics};
 
 /// How much that has ended is cleared away along with a request, and in one tick.
 const EXPIRED_PER_REQUEST: usize = 64;
@@ -128,8 +126,10 @@ pub struct Hub {
     removed: Stamp,
     topics: Topics,
     totals: Totals,
-    keys: Keys,
-    positions: Positions,
+    /// Idempotency keys: what was published under a name lately, so that a retried publication happens once.
+    keys: Remembered<Key, Stamp>,
+    /// What forgotten topics left: one that comes back in time goes on counting where it stopped.
+    positions: Remembered<TopicName, Past>,
     conversations: Conversations,
     stored: Ages,
     unstored: Ages,
@@ -143,6 +143,9 @@ pub struct Hub {
     acknowledgements: Vec<(usize, ToReactor)>,
     metrics: Arc<Metrics>,
 }
+
+/// A key counts within its topic.
+type Key = Arc<(TopicName, Box<str>)>;
 
 /// What happens when a transaction has been applied.
 enum Waiting {
@@ -202,8 +205,8 @@ impl Hub {
             removed: Stamp::default(),
             topics: Topics::default(),
             totals: Totals::default(),
-            keys: Keys::default(),
-            positions: Positions::default(),
+            keys: Remembered::default(),
+            positions: Remembered::default(),
             conversations: Conversations::default(),
             stored: Ages::default(),
             unstored: Ages::default(),

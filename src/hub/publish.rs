@@ -52,7 +52,9 @@ impl Hub {
         let mut bytes = 0;
         for (index, entry) in entries.iter().enumerate() {
             if let Some(key) = &entry.key {
-                if let Some(stamp) = self.keys.find(&entry.topic, key, self.settings.key_age, self.now.micros) {
+                // A key is short, and the look-up needs an owned pair: cheaper than a second hash layout.
+                let known = (entry.topic.clone(), key.clone());
+                if let Some(stamp) = self.keys.find(&known, self.settings.key_age, self.now.micros) {
                     judged.push(Judged::Known(stamp));
                     continue;
                 }
@@ -108,7 +110,7 @@ impl Hub {
                     let (stamp, change) = self.stamp(topic, content);
                     changes.push(change);
                     if let Some(key) = entry.key {
-                        self.keys.add(entry.topic, key, stamp, self.now.micros, self.settings.keys_max);
+                        self.keys.add(Arc::new((entry.topic, key)), stamp, self.now.micros, self.settings.keys_max);
                     }
                     (stamp, false)
                 }
