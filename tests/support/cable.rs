@@ -3,8 +3,8 @@
 use super::{Client, Door, Frame, Response, Server, masked};
 use std::ops::{Deref, DerefMut};
 
-/// What publishers of [`Server::with_cable`] present.
-pub const PUBLISH_KEY: &str = "cable-publish-key-01234";
+/// What publishers of [`Server::with_cable`] present: the key of `fanwire dev`, which opens its statistics too.
+pub const PUBLISH_KEY: &str = "dev";
 /// The key of metasmoke's document; known under the name `document`.
 pub const KEY: &str = "abcdef012345";
 /// A second one, known under the name `second`.
@@ -17,7 +17,7 @@ pub fn configuration(keys: &str, tables: &str) -> String {
         Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     format!(
-        "[action_cable]\npreset = \"metasmoke\"\npublish_key = \"{PUBLISH_KEY}\"\n{keys}\n\
+        "[action_cable]\npreset = \"metasmoke\"\n{keys}\n\
          [[action_cable.keys]]\nname = \"document\"\nsha256 = \"{}\"\n\
          [[action_cable.keys]]\nname = \"second\"\nsha256 = \"{}\"\n{tables}\n",
         digest(KEY),
@@ -187,3 +187,42 @@ impl Server {
         assert_eq!((answer.status, answer.body.len()), (201, 0), "{answer:?}");
     }
 }
+
+impl Cable {
+    /// Every text that has come by now, pings too.
+    #[track_caller]
+    pub fn texts_and_pings(&mut self, server: &Server) -> Vec<String> {
+        server.settle();
+        let mut texts = Vec::new();
+        while self.client.has_bytes() {
+            texts.push(self.client.text());
+        }
+        texts
+    }
+}
+
+impl Server {
+    /// The number of one line of `/metrics`, named without `fanwire_action_cable_`.
+    #[track_caller]
+    pub fn cable_metric(&self, name: &str) -> u64 {
+        let answer = self.caller(0).get("/metrics");
+        let line = answer
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix("fanwire_action_cable_")?.strip_prefix(name)?.strip_prefix(' '));
+        let line = line.unwrap_or_else(|| panic!("{name} in {}", answer.text()));
+        line.parse().unwrap_or_else(|_| panic!("a number: {name} {line}"))
+    }
+}
+
+/// The number of a ping of the protocol.
+pub fn ping_number(text: &str) -> Option<u64> {
+    text.strip_prefix("{\"type\":\"ping\",\"message\":")?.strip_suffix('}')?.parse().ok()
+}
+
+/// A channel of one stream that everybody may listen to, like the recordings' `EchoChannel` without its actions.
+pub const ECHO_CHANNEL: &str =
+    "[[action_cable.channel]]\nname = \"EchoChannel\"\nkind = \"streams\"\nrules = [{ streams = [\"echo\"] }]\n";
+
+/// Its identifier.
+pub const ECHO: &str = "{\"channel\":\"EchoChannel\"}";

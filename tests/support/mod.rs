@@ -98,6 +98,15 @@ pub fn dev(push_stream: &str) -> Config {
     dev
 }
 
+/// `fanwire dev` with this `[action_cable]`, but for the publish key.
+pub fn dev_cable(action_cable: &str) -> Config {
+    let mut dev = dev("");
+    let publish_key = dev.action_cable.publish_key.take();
+    dev.action_cable = config(&format!("{LISTEN}{action_cable}")).action_cable;
+    dev.action_cable.publish_key = publish_key;
+    dev
+}
+
 /// Where a server is and what opens it: all that a client's thread needs.
 #[derive(Clone, Copy)]
 pub struct Door {
@@ -139,8 +148,7 @@ impl Server {
 
     /// A dev server on one port with metasmoke's settings, these keys of `[action_cable]` and these tables.
     pub fn with_cable(keys: &str, tables: &str) -> Server {
-        let mut config = dev("");
-        config.action_cable = self::config(&format!("{LISTEN}{}", cable::configuration(keys, tables))).action_cable;
+        let config = dev_cable(&cable::configuration(keys, tables));
         let server = Server::run(config, START * 1_000_000, cable::PUBLISH_KEY, "dev", true);
         server.advance(1.0);
         server
