@@ -1,5 +1,11 @@
 //! The numbered statements of Action Cable, AC-1 to AC-80, over real sockets: one test per statement.
 
+mod commands;
 mod delivery;
+mod frames;
+mod handshake;
+mod heartbeat;
+mod input;
 #[path = "../support/mod.rs"]
 mod support;
+mod transcripts;
