@@ -1,5 +1,8 @@
-//! Every limit of push_stream's section 13 and of the reliability rules that the server has: one table, one row per limit.
+//! Every limit of push_stream's section 13, of action_cable's section 16 and of the reliability rules that the server has: one
+//! table, one row per limit.
 
+#[path = "limits/action_cable.rs"]
+mod action_cable;
 mod support;
 
 use fanwire::metrics::Counter;
@@ -7,7 +10,7 @@ use support::{ACCESS, Client, LISTEN, Mode, REACTORS, Response, Server, Subscrib
 
 struct Row {
     limit: &'static str,
-    /// Keys of `[push_stream]`.
+    /// Keys of the dialect's table.
     options: &'static str,
     holds: fn(&Server),
 }
@@ -489,10 +492,12 @@ const ROWS: &[Row] = &[
 
 #[test]
 fn every_limit_holds_at_its_number_and_is_felt_beyond_it() {
+    let of_push_stream = ROWS.iter().map(|row| (row, Server::with as fn(&str) -> Server));
+    let of_action_cable = action_cable::ROWS.iter().map(|row| (row, action_cable::server as fn(&str) -> Server));
     let mut broken = Vec::new();
-    for row in ROWS {
+    for (row, start) in of_push_stream.chain(of_action_cable) {
         let held = std::panic::catch_unwind(|| {
-            let server = Server::with(row.options);
+            let server = start(row.options);
             (row.holds)(&server);
             assert_eq!(server.count(Counter::Panics), 0);
         });

@@ -9,6 +9,7 @@
 
 use super::channel::{Reject, admit};
 use super::command::{BadInput, Command, History, Reader};
+use super::flood::Flood;
 use super::frames::{self, Reason, Verdict};
 use super::history;
 use super::identifier;
@@ -26,9 +27,11 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const MICROS: u64 = 1_000_000;
 /// Bad input that the flood guard lets pass at once, in seconds of its rate.
-const BURST_SECONDS: u64 = 5;
+const BAD_BURST_SECONDS: u64 = 5;
+/// Frames of any kind that a client may send, pings and pongs too.
+const FRAMES_PER_SECOND: u64 = 200;
+const FRAMES_BURST_SECONDS: u64 = 10;
 
 pub struct Connection {
     place: Place,
@@ -36,8 +39,8 @@ pub struct Connection {
     /// Every key that it presented: the names under which it is known.
     keys: SmallVec<[Arc<Key>; 1]>,
     pings: Pings,
-    /// When the flood guard has forgotten all bad input so far, in monotonic microseconds.
-    forgiven_at: u64,
+    frames: Flood,
+    bad: Flood,
     /// When it says goodbye because the server stops.
     drains_at: Option<u64>,
     /// What the hub was asked, in the order of its answers.
@@ -86,7 +89,8 @@ impl Connection {
             subscriptions: Subscriptions::default(),
             keys: key.into_iter().collect(),
             pings,
-            forgiven_at: 0,
+            frames: Flood::default(),
+            bad: Flood::default(),
             drains_at: None,
             asked: VecDeque::new(),
             extended: None,
@@ -163,13 +167,7 @@ impl Connection {
         let live = &self.shared().live;
         live.counters.bad_input(bad);
         let rate = u64::from(live.rules.load().bad_input_rate);
-        if rate == 0 || !bad.is_guarded() {
-            return;
-        }
-        // Each input costs its share of a second.
-        let now = actions.now.micros;
-        self.forgiven_at = self.forgiven_at.max(now) + MICROS / rate;
-        if self.forgiven_at > now + BURST_SECONDS * MICROS {
+        if bad.is_guarded() && !self.bad.take(actions.now.micros, rate, BAD_BURST_SECONDS) {
             self.close(1008, actions);
         }
     }
@@ -435,6 +433,10 @@ impl Session for Connection {
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
+        let ends = matches!(inbound, Inbound::Close(_));
+        if !ends && !self.frames.take(actions.now.micros, FRAMES_PER_SECOND, FRAMES_BURST_SECONDS) {
+            return self.close(1008, actions);
+        }
         match inbound {
             Inbound::Text(text) => match Reader::default().read(text, self.extended.is_some()) {
                 Ok(command) => {
