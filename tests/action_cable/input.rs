@@ -1,8 +1,8 @@
 //! AC-33 to AC-38: commands that are odd, bad or too many, and what nobody gets to see.
 
-use crate::support::cable::{ECHO, ECHO_CHANNEL, KEY, SECOND_KEY, WELCOME, api, api_with, confirm, string};
+use crate::support::cable::{ECHO, ECHO_CHANNEL, KEY, SECOND_KEY, WELCOME, api, api_with, configuration, confirm, string};
 use crate::support::client::UPGRADE;
-use crate::support::{Cable, Client, Server, log, masked};
+use crate::support::{ACCESS, Cable, Client, LISTEN, Server, config, log, masked};
 
 /// A channel of kind `events` for every model.
 const ANY_MODEL: &str =
@@ -243,6 +243,7 @@ fn ac_37_beyond_its_bounds_a_subscribe_is_rejected() {
 fn ac_38_no_key_and_no_identifier_in_logs_metrics_or_statistics() {
     const WRONG: &str = "wrongkey987654";
     const MARK: &str = "idmark4711";
+    const PUBLISHING: &str = "cable-publish-key-01234";
     let server = Server::with_cable("connect_auth = \"query:api_key\"\nmax_identifier = \"1KiB\"\n", ECHO_CHANNEL);
     let identifier =
         |key: &str| format!("{{\"channel\":\"ApiChannel\",\"key\":\"{key}\",\"events\":\"posts;{MARK}\",\"{MARK}\":1}}");
@@ -301,10 +302,27 @@ fn ac_38_no_key_and_no_identifier_in_logs_metrics_or_statistics() {
     server.drain();
     server.pass(31.0);
     server.join();
+    // A publish key of a server that is not `fanwire dev`, right and wrong.
+    let publishing = configuration(&format!("publish_key = \"{PUBLISHING}\""), "");
+    let server = Server::with_config(&format!("{LISTEN}{ACCESS}{publishing}"));
+    for (key, body, status) in [
+        (PUBLISHING, "{\"stream\":\"echo\",\"data\":\"1\"}", 201),
+        (PUBLISHING, "{\"stream\":5}", 422),
+        (&PUBLISHING[..20], "", 401),
+    ] {
+        let fields = format!("Host: x\r\nAuthorization: Bearer {key}\r\nContent-Length: {}", body.len());
+        let mut client = Client::connect(server.address);
+        client.send(format!("POST /_broadcast?{key} HTTP/1.1\r\n{fields}\r\n\r\n{body}"));
+        answers.push(client.response());
+        assert_eq!(answers[answers.len() - 1].status, status);
+    }
+    answers.push(Client::connect(server.admin).get("/metrics"));
+    server.reload(config(&format!("{LISTEN}{ACCESS}{publishing}"))).unwrap();
+    drop(server);
     tracing::info!("a canary");
     let logged = log::text();
     assert!(logged.contains("a canary"), "what is logged is captured");
-    for secret in [KEY, SECOND_KEY, WRONG, MARK] {
+    for secret in [KEY, SECOND_KEY, WRONG, MARK, PUBLISHING] {
         // Eight bytes of it are a part as well.
         for part in (8..=secret.len()).map(|end| &secret[end - 8..end]) {
             for answer in &answers {
