@@ -139,7 +139,8 @@ pub struct ConnectionLimits {
     pub no_progress: Duration,
     /// How long to wait for the peer after our close.
     pub close_time: Duration,
-    /// How long sent bytes may stay unacknowledged before the kernel ends a WebSocket; `None`: as the listener says.
+    /// How long what a WebSocket was sent may stay unacknowledged before the kernel ends it; `None`: as long as on any other
+    /// connection.
     pub user_timeout: Option<Duration>,
 }
 

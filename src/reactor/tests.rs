@@ -43,6 +43,7 @@ struct Cable {
     /// The server sends no more.
     shut: bool,
     dropped: bool,
+    user_timeout: Option<Duration>,
 }
 
 impl Transport for Wire {
@@ -91,6 +92,9 @@ impl Transport for Socket {
     }
     fn shutdown(&mut self) {
         self.0.shutdown();
+    }
+    fn set_user_timeout(&mut self, time: Duration) {
+        self.0.0.borrow_mut().user_timeout = Some(time);
     }
 }
 
@@ -361,7 +365,7 @@ static CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
     outbox_bytes_max: 256 * 1024,
     no_progress: Duration::from_secs(30),
     close_time: Duration::from_secs(2),
-    user_timeout: None,
+    user_timeout: Some(Duration::from_secs(7)),
 };
 
 impl Session for Held {
@@ -406,6 +410,16 @@ fn one_connection_too_many_without_a_head_costs_the_oldest_and_nobody_else() {
     assert_eq!(closed, [true, false, false]);
     house.send(&clients[2], get("/now"));
     assert!(clients[2].got().ends_with("now"));
+}
+
+#[test]
+fn a_websocket_has_the_user_timeout_of_its_dialect() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    house.send(&client, get("/now"));
+    assert_eq!(client.wire.0.borrow().user_timeout, None, "other connections have the listener's");
+    house.send(&client, UPGRADE);
+    assert_eq!(client.wire.0.borrow().user_timeout, Some(Duration::from_secs(7)));
 }
 
 #[test]

@@ -14,8 +14,8 @@ pub trait Transport {
     /// Ends our direction of the stream.
     fn shutdown(&mut self);
 
-    /// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT).
-    fn set_user_timeout(&self, _timeout: Duration) {}
+    /// Bounds how long sent bytes may stay unacknowledged; where nothing is acknowledged, there is nothing to bound.
+    fn set_user_timeout(&mut self, _time: Duration) {}
 }
 
 impl Transport for mio::net::TcpStream {
@@ -36,8 +36,23 @@ impl Transport for mio::net::TcpStream {
         let _ = mio::net::TcpStream::shutdown(self, Shutdown::Write);
     }
 
-    fn set_user_timeout(&self, timeout: Duration) {
-        // Where that fails the listener's stays in force.
-        let _ = socket2::SockRef::from(self).set_tcp_user_timeout(Some(timeout));
+    fn set_user_timeout(&mut self, time: Duration) {
+        // On a socket that is closed already it does not matter.
+        let _ = socket2::SockRef::from(&*self).set_tcp_user_timeout(Some(time));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_can_have_a_user_timeout_of_its_own() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut client = mio::net::TcpStream::from_std(client);
+        let time = Duration::from_secs(7);
+        Transport::set_user_timeout(&mut client, time);
+        assert_eq!(socket2::SockRef::from(&client).tcp_user_timeout().unwrap(), Some(time));
     }
 }

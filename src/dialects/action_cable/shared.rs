@@ -141,3 +141,19 @@ impl Drop for Place {
         self.0.live.connections.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_socket_is_bound_to_is_configured() {
+        let options: Options =
+            toml::from_str("write_stall = \"7s\"\nclose_timeout = \"8s\"\ntcp_user_timeout = \"9s\"\nmax_message = \"1KiB\"")
+                .unwrap();
+        let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
+        let limits = Shared::new(&options, live, &mut Encoders::default(), None).limits;
+        assert_eq!((limits.no_progress, limits.close_time), (Duration::from_secs(7), Duration::from_secs(8)));
+        assert_eq!((limits.user_timeout, limits.message_bytes_max), (Some(Duration::from_secs(9)), 1_024));
+    }
+}
