@@ -226,3 +226,82 @@ pub const ECHO_CHANNEL: &str =
 
 /// Its identifier.
 pub const ECHO: &str = "{\"channel\":\"EchoChannel\"}";
+
+/// The digest of a key, as the configuration has it.
+pub fn digest(key: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The identifier of `$pubsub` for a public stream.
+pub fn public(stream: &str) -> String {
+    format!("{{\"channel\":\"$pubsub\",\"stream_name\":{}}}", string(stream))
+}
+
+/// Keys of `[action_cable]` under which every stream is public.
+pub const PUBLIC: &str = "public_streams = true\npublic_prefixes = [\"\"]";
+
+/// A data frame of an extended connection: the stream, its epoch and the offset stand behind the message.
+pub fn positioned(identifier: &str, message: &str, stream: &str, epoch: &str, offset: u64) -> String {
+    let id = string(identifier);
+    let stream = string(stream);
+    format!("{{\"identifier\":{id},\"message\":{message},\"stream_id\":{stream},\"epoch\":\"{epoch}\",\"offset\":{offset}}}")
+}
+
+pub fn confirm_history(identifier: &str) -> String {
+    format!("{{\"identifier\":{},\"type\":\"confirm_history\"}}", string(identifier))
+}
+
+pub fn reject_history(identifier: &str) -> String {
+    format!("{{\"identifier\":{},\"type\":\"reject_history\"}}", string(identifier))
+}
+
+/// A member `history` for a command: `since` counts if it is not 0, and each stream has an epoch and an offset.
+pub fn history(since: u64, streams: &[(&str, &str, u64)]) -> String {
+    let position = |(stream, epoch, offset): &(&str, &str, u64)| {
+        format!("{}:{{\"offset\":{offset},\"epoch\":{}}}", string(stream), string(epoch))
+    };
+    let streams: Vec<String> = streams.iter().map(position).collect();
+    format!(",\"history\":{{\"since\":{since},\"streams\":{{{}}}}}", streams.join(","))
+}
+
+impl Cable {
+    /// Of the extended protocol, going on with an earlier connection; returns its welcome as well.
+    #[track_caller]
+    pub fn resuming(door: &Door, reactor: usize, sid: &str) -> (Cable, String) {
+        let fields = "Sec-WebSocket-Protocol: actioncable-v1-ext-json\r\n";
+        let mut cable = Cable::asking(Client::on(door, reactor), &format!("/cable?sid={sid}"), fields);
+        let welcome = cable.text();
+        (cable, welcome)
+    }
+
+    /// Everything that is on its way, pings left out.
+    #[track_caller]
+    pub fn texts(&mut self, server: &Server) -> Vec<String> {
+        let mut texts = self.texts_and_pings(server);
+        texts.retain(|text| !text.starts_with("{\"type\":\"ping\""));
+        texts
+    }
+
+    /// The next data frame of an extended connection: its message, epoch and offset.
+    #[track_caller]
+    pub fn position(&mut self) -> (String, String, u64) {
+        let text = self.text();
+        let frame: serde_json::Value = serde_json::from_str(&text).expect("frames are JSON");
+        let epoch = frame["epoch"].as_str().unwrap_or_else(|| panic!("a position: {text}")).to_owned();
+        (frame["message"].to_string(), epoch, frame["offset"].as_u64().unwrap_or_else(|| panic!("a position: {text}")))
+    }
+}
+
+impl Server {
+    /// Reads the configuration of [`Server::with_cable`] again, with these keys and tables.
+    pub fn reload_cable(&self, keys: &str, tables: &str) {
+        self.reload_cable_text(&configuration(keys, tables));
+    }
+
+    /// Likewise, with this text instead of [`configuration`].
+    pub fn reload_cable_text(&self, text: &str) {
+        self.reload(super::dev_cable(text)).expect("nothing that is fixed changes");
+        self.settle();
+    }
+}

@@ -148,7 +148,18 @@ impl Server {
 
     /// A dev server on one port with metasmoke's settings, these keys of `[action_cable]` and these tables.
     pub fn with_cable(keys: &str, tables: &str) -> Server {
-        let config = dev_cable(&cable::configuration(keys, tables));
+        Server::cable(dev_cable(&cable::configuration(keys, tables)))
+    }
+
+    /// Likewise, with these keys of `[push_stream]` and of `[action_cable]`.
+    pub fn with_both(push_stream: &str, action_cable: &str) -> Server {
+        let mut config = dev_cable(&cable::configuration(action_cable, ""));
+        config.push_stream = dev(push_stream).push_stream;
+        Server::cable(config)
+    }
+
+    /// With what [`dev_cable`] made.
+    pub fn cable(config: Config) -> Server {
         let server = Server::run(config, START * 1_000_000, cable::PUBLISH_KEY, "dev", true);
         server.advance(1.0);
         server
