@@ -2,6 +2,7 @@
 
 mod commands;
 mod delivery;
+mod events;
 mod frames;
 mod handshake;
 mod heartbeat;
