@@ -7,6 +7,7 @@ mod frames;
 mod handshake;
 mod heartbeat;
 mod input;
+mod publishing;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;
