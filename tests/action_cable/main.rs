@@ -1,5 +1,6 @@
 //! The numbered statements of Action Cable, AC-1 to AC-80, over real sockets: one test per statement.
 
+mod channels;
 mod commands;
 mod delivery;
 mod events;
