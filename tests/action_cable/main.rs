@@ -3,6 +3,7 @@
 mod channels;
 mod commands;
 mod delivery;
+mod disconnect;
 mod events;
 mod frames;
 mod handshake;

@@ -12,10 +12,6 @@ pub const SECOND_KEY: &str = "zzzzzz999999";
 
 /// Metasmoke's settings with both keys, and these keys of `[action_cable]`; tables follow in `tables`.
 pub fn configuration(keys: &str, tables: &str) -> String {
-    let digest = |key: &str| {
-        use sha2::{Digest as _, Sha256};
-        Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
     format!(
         "[action_cable]\npreset = \"metasmoke\"\n{keys}\n\
          [[action_cable.keys]]\nname = \"document\"\nsha256 = \"{}\"\n\

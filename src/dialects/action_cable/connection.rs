@@ -429,7 +429,7 @@ impl Connection {
 
 impl Session for Connection {
     fn limits(&self) -> &ConnectionLimits {
-        &self.shared().limits
+        if self.drains_at.is_some() { &self.shared().limits_of_a_stop } else { &self.shared().limits }
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
@@ -603,7 +603,7 @@ impl Session for Connection {
         // Neighbours in the slab say goodbye far from each other (Knuth's multiplicative hash), and the last of all still has
         // time to.
         let share = actions.index.wrapping_mul(0x9E37_79B1);
-        let spread = self.shared().drain_time.as_micros() as u64 * 4 / 5;
+        let spread = self.shared().goodbyes.as_micros() as u64;
         self.drains_at = Some(actions.now.micros + ((spread * u64::from(share)) >> 32));
         self.sleep(actions);
     }

@@ -69,10 +69,13 @@ impl Live {
 pub struct Shared {
     pub live: Arc<Live>,
     pub limits: ConnectionLimits,
+    /// Those while the server stops: who is told to go last has to be gone in time, too.
+    pub limits_of_a_stop: ConnectionLimits,
     pub connect_auth: ConnectAuth,
     pub ping_interval: Duration,
     pub ping_params: bool,
-    pub drain_time: Duration,
+    /// Over how long the goodbyes of a stop are spread: what is left of `drain_time` is for the last ones to be answered.
+    pub goodbyes: Duration,
     pub disconnect_frame: bool,
     pub extended: bool,
     connections_max: u64,
@@ -94,20 +97,23 @@ pub struct Encodings {
 
 impl Shared {
     pub fn new(options: &Options, live: Arc<Live>, encoders: &mut Encoders, events_topic: Option<TopicName>) -> Shared {
+        let limits = |close_time| ConnectionLimits {
+            message_bytes_max: options.max_message as usize,
+            message_fragments_max: 64,
+            outbox_bytes_max: 256 * 1024,
+            no_progress: options.write_stall,
+            close_time,
+            user_timeout: Some(options.tcp_user_timeout),
+        };
+        let goodbyes = options.drain_time * 3 / 4;
         Shared {
             live,
-            limits: ConnectionLimits {
-                message_bytes_max: options.max_message as usize,
-                message_fragments_max: 64,
-                outbox_bytes_max: 256 * 1024,
-                no_progress: options.write_stall,
-                close_time: options.close_timeout,
-                user_timeout: Some(options.tcp_user_timeout),
-            },
+            limits: limits(options.close_timeout),
+            limits_of_a_stop: limits(options.close_timeout.min(options.drain_time / 5)),
             connect_auth: options.connect_auth.clone(),
             ping_interval: options.ping_interval,
             ping_params: options.ping_params,
-            drain_time: options.drain_time,
+            goodbyes,
             disconnect_frame: options.disconnect_frame,
             extended: options.extended,
             connections_max: options.max_connections,
