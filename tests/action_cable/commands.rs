@@ -253,6 +253,15 @@ fn ac_31_a_subscribe_with_an_identifier_is_always_answered() {
     assert_eq!(server.cable_metric("subscriptions"), 0);
 }
 
+/// Tells a thread to stop, also when an assertion fails meanwhile.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// AC-32 [R] `unsubscribe` gets no answer and no frame for that identifier follows its processing.
 #[test]
 fn ac_32_nothing_of_an_identifier_follows_its_unsubscribe() {
@@ -267,6 +276,7 @@ fn ac_32_nothing_of_an_identifier_follows_its_unsubscribe() {
                 assert_eq!(publisher.post("/_broadcast", "", b"{\"stream\":\"echo\",\"data\":\"1\"}").status, 201);
             }
         });
+        let _stops = Stops(&stop);
         for round in 0..100 {
             cable.subscribe(ECHO);
             cable.expect_data(ECHO, "1");
@@ -287,7 +297,6 @@ fn ac_32_nothing_of_an_identifier_follows_its_unsubscribe() {
             cable.command("subscribe", "fence", "");
             while cable.text() != reject("fence") {}
         }
-        stop.store(true, Ordering::Relaxed);
     });
     server.expect_silence(&mut cable);
     server.wait_until("nothing is subscribed", |server| server.subscribers("echo") == 0);
