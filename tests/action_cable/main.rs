@@ -5,6 +5,8 @@ mod commands;
 mod delivery;
 mod disconnect;
 mod events;
+mod extended;
+mod extras;
 mod frames;
 mod handshake;
 mod heartbeat;

@@ -67,10 +67,15 @@ enum Asked {
         first: u16,
         history: bool,
     },
-    /// The client of a restored subscription has said what it has; `false`: it said nothing in time.
+    /// The client of a restored subscription has said what it has; `false`: nothing in time, or nothing that helps.
     Release {
         first: u16,
         history: bool,
+    },
+    /// Whether all that the client of a restored subscription has missed is still there.
+    Weigh {
+        first: u16,
+        missed: Vec<Missed>,
     },
     /// The stream's topic was deleted by somebody; whoever listens to a name goes on listening.
     Rejoin {
@@ -317,7 +322,12 @@ impl Connection {
         let first = subscription.first;
         match (history::missed(subscription, wish), subscription.state) {
             (None, State::Live | State::Joining) => self.tell_history(token.as_bytes(), false, actions),
-            (missed, State::Held(_)) => self.release(first, missed, true, actions),
+            (None, State::Held(_)) => self.hold_without_history(first, actions),
+            // A reject must not take along what has come since it was restored: that is live.
+            (Some(missed), State::Held(_)) => {
+                let question = Question::History { missed: missed.clone(), reach };
+                self.ask(Asked::Weigh { first, missed }, question, actions);
+            }
             (Some(missed), State::Live | State::Joining) if missed.is_empty() => {
                 self.tell_history(token.as_bytes(), true, actions);
             }
@@ -337,6 +347,15 @@ impl Connection {
         let prefix = subscription.prefix.clone();
         self.asked(Asked::Release { first, history });
         actions.join(join, Delivery::Prefixed { encoding, prefix });
+    }
+
+    /// What the client of a restored subscription has missed cannot be told; what came since it was restored is live.
+    fn hold_without_history(&mut self, first: u16, actions: &mut Actions) {
+        let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) else { return };
+        let token: Box<[u8]> = subscription.token().into();
+        let missed = history::since_restored(subscription);
+        self.tell_history(&token, false, actions);
+        self.release(first, Some(missed), false, actions);
     }
 
     fn tell_history(&self, token: &[u8], confirmed: bool, actions: &mut Actions) {
@@ -410,6 +429,11 @@ impl Connection {
         let tokens: Vec<Frame> = self.subscriptions.iter().map(|subscription| subscription.token().into()).collect();
         let tokens: Vec<&[u8]> = tokens.iter().map(|token| &**token).collect();
         self.welcome(Some(&tokens), actions);
+        // Where there is no history nothing has to wait for one.
+        let held = self.subscriptions.iter().filter(|known| matches!(known.state, State::Held(_)) && !known.channel.history);
+        for first in held.map(|known| known.first).collect::<Vec<_>>() {
+            self.release(first, Some(Vec::new()), false, actions);
+        }
     }
 
     /// Restored subscriptions whose clients have not said what they have go on from where they were restored.
@@ -469,12 +493,11 @@ impl Session for Connection {
             Some(Asked::Release { first, history }) => {
                 let Some(subscription) = self.attached(first, joined.head) else { return };
                 let token: Box<[u8]> = subscription.token().into();
-                let complete = self.replay(first, replay.flatten(), actions);
-                match history {
-                    true => self.tell_history(&token, complete, actions),
+                match (self.replay(first, replay.flatten(), actions), history) {
+                    (true, true) => self.tell_history(&token, true, actions),
+                    (true, false) => {}
                     // Its client would never know of the hole.
-                    false if !complete => self.goodbye(Reason::TooSlow, true, actions),
-                    false => {}
+                    (false, true | false) => self.goodbye(Reason::TooSlow, true, actions),
                 }
             }
             Some(Asked::Rejoin { id }) => {
@@ -486,7 +509,7 @@ impl Session for Connection {
                 }
             }
             // Nothing else joins.
-            Some(Asked::History { .. } | Asked::Resume) | None => {}
+            Some(Asked::Weigh { .. } | Asked::History { .. } | Asked::Resume) | None => {}
         }
     }
 
@@ -502,7 +525,7 @@ impl Session for Connection {
             }
             // What was live cannot go on, and its client has to hear of it.
             Some(Asked::Release { .. } | Asked::Rejoin { .. }) => self.goodbye(Reason::TooSlow, true, actions),
-            Some(Asked::History { .. } | Asked::Resume) | None => {}
+            Some(Asked::Weigh { .. } | Asked::History { .. } | Asked::Resume) | None => {}
         }
     }
 
@@ -524,13 +547,20 @@ impl Session for Connection {
 
     fn answered(&mut self, answer: Answer, actions: &mut Actions) {
         match answer {
-            Answer::History(replay) => {
-                let Some(Asked::History { first }) = self.answers() else { return };
-                let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) else { return };
-                let token: Box<[u8]> = subscription.token().into();
-                let complete = self.replay(first, replay, actions);
-                self.tell_history(&token, complete, actions);
-            }
+            Answer::History(replay) => match self.answers() {
+                Some(Asked::History { first }) => {
+                    let Some(subscription) = self.subscriptions.of(SubscriptionId(first)) else { return };
+                    let token: Box<[u8]> = subscription.token().into();
+                    let complete = self.replay(first, replay, actions);
+                    self.tell_history(&token, complete, actions);
+                }
+                Some(Asked::Weigh { first, missed }) => match replay {
+                    Some(_) => self.release(first, Some(missed), true, actions),
+                    None => self.hold_without_history(first, actions),
+                },
+                // Nothing else is a history.
+                Some(Asked::Subscribe { .. } | Asked::Release { .. } | Asked::Rejoin { .. } | Asked::Resume) | None => {}
+            },
             Answer::Resumed(left) => {
                 let Some(Asked::Resume) = self.answers() else { return };
                 match left {
