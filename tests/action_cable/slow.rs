@@ -54,8 +54,10 @@ fn expect_too_slow(slow: &mut Cable, bytes: usize) -> usize {
     unreachable!("the range has no end")
 }
 
-/// Publishes until the slow one takes no more; returns how many that were. (The kernel gives up such a connection by itself
-/// after 30 s of real time, which must not come first.)
+/// Every stream is public, and the kernel, which goes by the real clock, does not give up who reads nothing.
+const PATIENT: &str = "public_streams = true\npublic_prefixes = [\"\"]\ntcp_user_timeout = \"1h\"";
+
+/// Publishes until the slow one takes no more; returns how many that were.
 #[track_caller]
 fn stall(server: &Server, publisher: &mut Caller, fast: &mut Cable) -> usize {
     let mut published = 0;
@@ -73,7 +75,7 @@ const BYTES: usize = 16_000;
 #[test]
 fn ac_59_who_stops_reading_is_closed_too_slow_and_nobody_else_waits() {
     // Nothing is taken for `write_stall`.
-    let server = Server::with_cable(PUBLIC, "");
+    let server = Server::with_cable(PATIENT, "");
     let mut publisher = server.caller(3);
     let mut fast = Cable::open(&server, 1);
     fast.subscribe(&public("s"));
@@ -93,7 +95,7 @@ fn ac_59_who_stops_reading_is_closed_too_slow_and_nobody_else_waits() {
     publish(&server, &mut publisher, &mut fast, published..published + 10, BYTES);
 
     // The log passes it, long before that.
-    let server = Server::with_both("max_stored_messages = 100", PUBLIC);
+    let server = Server::with_both("max_stored_messages = 100", PATIENT);
     let mut publisher = server.caller(3);
     let mut fast = Cable::open(&server, 1);
     fast.subscribe(&public("s"));
@@ -111,7 +113,7 @@ fn ac_59_who_stops_reading_is_closed_too_slow_and_nobody_else_waits() {
     publish(&server, &mut publisher, &mut fast, published..published + 10, BYTES);
 
     // One that never reads again is cut after `close_timeout`.
-    let server = Server::with_cable(&format!("{PUBLIC}\nwrite_stall = \"2s\"\nclose_timeout = \"1s\""), "");
+    let server = Server::with_cable(&format!("{PATIENT}\nwrite_stall = \"2s\"\nclose_timeout = \"1s\""), "");
     let mut publisher = server.caller(3);
     let mut fast = Cable::open(&server, 1);
     fast.subscribe(&public("s"));
@@ -187,7 +189,7 @@ fn ac_60_a_large_message_to_stalled_connections_takes_its_own_memory_once() {
     if runs_alone("slow::ac_60_a_large_message_to_stalled_connections_takes_its_own_memory_once") {
         return;
     }
-    let mut config = dev_cable(&cable::configuration(PUBLIC, ""));
+    let mut config = dev_cable(&cable::configuration(PATIENT, ""));
     // So that the kernel soon takes no more.
     config.limits.socket_send_bytes = 16 * 1_024;
     let server = Server::cable(config);
