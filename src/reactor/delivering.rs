@@ -237,9 +237,7 @@ impl<T: Transport> Reactor<T> {
                 Way::Prefixed(index) => match &newest {
                     Some((known, frame)) if *known == index => frame.clone(),
                     Some(_) | None => {
-                        let (encoding, prefix) = self.subscribers.prefixed(index);
-                        let prefix = prefix.clone();
-                        let frame = Run::prefixed(prefix, self.tails(encoding, &run.messages, &mut tails));
+                        let frame = self.prefixed(index, &run.messages, &mut tails);
                         newest = Some((index, frame.clone()));
                         frame
                     }
@@ -278,6 +276,13 @@ impl<T: Transport> Reactor<T> {
             }
         }
         self.count(Counter::Deliveries, deliveries);
+    }
+
+    /// A run behind one prefix. Not in line with the loop over the listeners, most of which have none.
+    #[inline(never)]
+    fn prefixed(&self, index: u32, messages: &[Arc<Message>], made: &mut Tails) -> Arc<Run> {
+        let (encoding, prefix) = self.subscribers.prefixed(index);
+        Run::prefixed(prefix.clone(), self.tails(encoding, messages, made))
     }
 
     /// What follows the prefixes of this encoding, made once for all of them.

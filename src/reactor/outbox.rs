@@ -331,15 +331,41 @@ impl Outbox {
         now_micros: u64,
         mut wrote: impl FnMut(usize),
     ) -> Flushed {
+        if let Outbox::One(run) = self
+            && let Run::Shared(bytes) | Run::Ping(bytes) = &**run
+        {
+            // Nearly everybody in a fan-out: one write that takes all of it.
+            let first = transport.write(&[IoSlice::new(bytes)]);
+            if first.as_ref().is_ok_and(|taken| *taken == bytes.len()) {
+                wrote(bytes.len());
+                // Known to be one run, it is dropped without a look at what else an outbox may be.
+                if let Outbox::One(run) = std::mem::take(self) {
+                    drop(run);
+                }
+                return Flushed::Everything;
+            }
+            return self.flush_on(Some(first), transport, scratch, now_micros, wrote);
+        }
+        self.flush_on(None, transport, scratch, now_micros, wrote)
+    }
+
+    /// The rest of [`Outbox::flush`], kept out of its way. `first` is how a write went that was tried already.
+    #[inline(never)]
+    fn flush_on(
+        &mut self,
+        mut first: Option<io::Result<usize>>,
+        transport: &mut impl Transport,
+        scratch: &mut Vec<u8>,
+        now_micros: u64,
+        mut wrote: impl FnMut(usize),
+    ) -> Flushed {
         let mut turn = 0;
         loop {
-            let result = match self {
-                Outbox::Nothing => return Flushed::Everything,
-                Outbox::One(run) => match &**run {
-                    Run::Shared(bytes) | Run::Ping(bytes) => transport.write(&[IoSlice::new(bytes)]),
-                    Run::Prefixed { .. } => write(std::iter::once(&**run), 0, transport, scratch),
-                },
-                Outbox::Many(queue) => write(queue.runs.iter().map(|(run, _)| &**run), queue.written, transport, scratch),
+            let result = match (first.take(), &*self) {
+                (Some(result), _) => result,
+                (None, Outbox::Nothing) => return Flushed::Everything,
+                (None, Outbox::One(run)) => write(std::iter::once(&**run), 0, transport, scratch),
+                (None, Outbox::Many(queue)) => write(queue.runs.iter().map(|(run, _)| &**run), queue.written, transport, scratch),
             };
             match result {
                 Ok(0) => return Flushed::Broken,
