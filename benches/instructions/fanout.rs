@@ -1,12 +1,14 @@
 //! Delivering to a topic's subscribers: the reactor over sockets that take everything.
 
+use crate::private::{PING_MICROS, Private};
 use crate::scene::{self, NOW, ONE_CHANNEL, access, publication, push_stream};
+use fanwire::clock::Now;
 use fanwire::hub::Hub;
 use fanwire::hub::request::ToReactor;
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::transport::Transport;
 use fanwire::reactor::{Limits, Reactor};
-use fanwire::session::{Door, Encoders, Registry};
+use fanwire::session::{Dialect, Door, Encoders, Registry};
 use gungraun::prelude::*;
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -52,14 +54,23 @@ struct House {
     subscribers: u32,
     /// The counters before what is measured.
     before: [u64; 2],
+    now: Now,
+}
+
+fn shared(encoders: &mut Encoders) -> Arc<dyn Dialect> {
+    Arc::new(push_stream(encoders))
+}
+
+fn prefixed(encoders: &mut Encoders) -> Arc<dyn Dialect> {
+    Arc::new(Private::new(encoders))
 }
 
 impl House {
-    fn new() -> House {
+    fn new(dialect: fn(&mut Encoders) -> Arc<dyn Dialect>) -> House {
         let metrics = Arc::new(Metrics::new(1));
         let mut encoders = Encoders::default();
-        let dialect = push_stream(&mut encoders);
-        let registry = Registry::new(vec![Arc::new(dialect)], encoders, access());
+        let dialect = dialect(&mut encoders);
+        let registry = Registry::new(vec![dialect], encoders, access());
         let limits = Limits {
             head_time: Duration::from_secs(10),
             keep_alive_idle: Duration::from_secs(75),
@@ -82,6 +93,7 @@ impl House {
             inbox: VecDeque::new(),
             subscribers: 0,
             before: [0; 2],
+            now: NOW,
         }
     }
 
@@ -118,9 +130,9 @@ impl House {
 
     fn turn(&mut self) {
         let inbox = &mut self.inbox;
-        self.reactor.turn(&[], &mut std::iter::from_fn(|| inbox.pop_front()), NOW);
+        self.reactor.turn(&[], &mut std::iter::from_fn(|| inbox.pop_front()), self.now);
         self.reactor.write();
-        self.reactor.settle(NOW);
+        self.reactor.settle(self.now);
     }
 
     fn publish(&mut self, messages: u32) {
@@ -137,8 +149,8 @@ impl House {
 
 /// Subscribers that idle, and messages for them in the inbox. As many have gone before: lists have grown to their size, and the
 /// allocator has tidied up after so many connections.
-fn subscribed(subscribers: u32, messages: u32) -> House {
-    let mut house = House::new();
+fn subscribed(subscribers: u32, messages: u32, dialect: fn(&mut Encoders) -> Arc<dyn Dialect>) -> House {
+    let mut house = House::new(dialect);
     house.accept(subscribers);
     house.settle();
     assert_eq!(house.metrics.sum(Counter::WebSocketOpened), u64::from(subscribers));
@@ -160,9 +172,11 @@ fn delivered(house: House) {
 }
 
 #[library_benchmark]
-#[bench::message_1(args = (PROMPT, 1), setup = subscribed, teardown = delivered)]
-#[bench::messages_16(args = (PROMPT, 16), setup = subscribed, teardown = delivered)]
-#[bench::bulk_1(args = (BULK, 1), setup = subscribed, teardown = delivered)]
+#[bench::message_1(args = (PROMPT, 1, shared), setup = subscribed, teardown = delivered)]
+#[bench::messages_16(args = (PROMPT, 16, shared), setup = subscribed, teardown = delivered)]
+#[bench::bulk_1(args = (BULK, 1, shared), setup = subscribed, teardown = delivered)]
+#[bench::prefixed_1(args = (PROMPT, 1, prefixed), setup = subscribed, teardown = delivered)]
+#[bench::prefixed_16(args = (PROMPT, 16, prefixed), setup = subscribed, teardown = delivered)]
 fn deliver(mut house: House) -> House {
     black_box(&mut house).turn();
     while house.reactor.is_busy() {
@@ -173,7 +187,7 @@ fn deliver(mut house: House) -> House {
 
 /// Connections that have been accepted and whose requests lie in the socket.
 fn accepted() -> House {
-    let mut house = House::new();
+    let mut house = House::new(shared);
     house.accept(PROMPT);
     house
 }
@@ -191,4 +205,28 @@ fn subscribe(mut house: House) -> House {
     house
 }
 
-library_benchmark_group!(name = delivery, benchmarks = [deliver, subscribe]);
+/// Idle connections whose next ping is due. They have been pinged before.
+fn due() -> House {
+    let mut house = House::new(prefixed);
+    house.accept(PROMPT);
+    house.settle();
+    // Timers fire up to a tick late.
+    house.now.micros += PING_MICROS + 200_000;
+    house.turn();
+    house.now.micros += PING_MICROS + 200_000;
+    house.before = house.counted();
+    house
+}
+
+fn pinged(house: House) {
+    assert_eq!(house.counted()[1] - house.before[1], u64::from(PROMPT));
+}
+
+#[library_benchmark]
+#[bench::connections_1000(setup = due, teardown = pinged)]
+fn ping(mut house: House) -> House {
+    black_box(&mut house).turn();
+    house
+}
+
+library_benchmark_group!(name = delivery, benchmarks = [deliver, subscribe, ping]);

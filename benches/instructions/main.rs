@@ -6,6 +6,7 @@ mod fanout;
 mod hub;
 mod messages;
 mod opening;
+mod private;
 mod receiving;
 mod scene;
 
