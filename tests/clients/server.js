@@ -10,11 +10,11 @@ export const BINARY = process.env.FANWIRE ?? fileURLToPath(new URL("../../target
 /** How long anything may take that happens at once; on a busy machine, too. */
 export const PATIENCE = 10_000;
 
-/** Rejects with `what` when the promise takes longer than `PATIENCE`. */
-export async function soon(promise, what) {
+/** Rejects with `what` when the promise takes longer than `patience`. */
+export async function soon(promise, what, patience = PATIENCE) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited too long for ${what}`)), PATIENCE);
+    timer = setTimeout(() => reject(new Error(`waited too long for ${what}`)), patience);
   });
   try {
     return await Promise.race([promise, late]);
@@ -23,15 +23,19 @@ export async function soon(promise, what) {
   }
 }
 
-/** Starts a server that ends with the test; its exit must be clean. `prefix` are the words of a command that becomes it. */
-export async function startServer(test, { prefix = [], options = [] } = {}) {
-  const [command, ...words] = [...prefix, BINARY, "dev", "--listen", "127.0.0.1:0", "--log-level", "warn", ...options];
+/**
+ * Starts a server that ends with the test; its exit must be clean. `prefix` are the words of a command that becomes it; with
+ * the `port` of one that has stopped it takes that one's place.
+ */
+export async function startServer(test, { port = 0, prefix = [], options = [] } = {}) {
+  const [command, ...words] = [...prefix, BINARY, "dev", "--listen", `127.0.0.1:${port}`, "--log-level", "warn", ...options];
   const child = spawn(command, words, { stdio: ["ignore", "pipe", "inherit"] });
   const exited = once(child, "exit");
   const address = await soon(printedAddress(child), "the URLs that dev prints");
   const server = {
     pid: child.pid,
     address,
+    port: Number(address.split(":")[1]),
     http: `http://${address}`,
     websocket: `ws://${address}`,
     /** Sends SIGTERM and holds the server to exit code 0. */
@@ -84,9 +88,9 @@ export class Inbox {
     return this.#items.length;
   }
 
-  next(what) {
+  next(what, patience = PATIENCE) {
     if (this.#items.length > 0) return Promise.resolve(this.#items.shift());
-    return soon(new Promise((resolve) => this.#waiting.push(resolve)), what);
+    return soon(new Promise((resolve) => this.#waiting.push(resolve)), what, patience);
   }
 
   async take(count, what) {
