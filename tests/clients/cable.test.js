@@ -99,9 +99,10 @@ describe("cable clients", { concurrency: 32 }, () => {
       assert.deepEqual(await staying.messages.next("an event"), first);
       leaving.unsubscribe();
       // Commands take effect in their order: once this is confirmed, the other has ended.
-      await subscribed(client, { ...POSTS, events: "posts" });
-      const commands = client.wire.sent.map(({ command }) => command.command);
-      assert.deepEqual(commands.slice(-2), ["unsubscribe", "subscribe"]);
+      const fence = await subscribed(client, { ...POSTS, events: "posts" });
+      const place = (name, { identifier }) =>
+        client.wire.sent.findIndex(({ command }) => command.command === name && command.identifier === identifier);
+      assert.ok(place("unsubscribe", leaving) >= 0 && place("unsubscribe", leaving) < place("subscribe", fence));
       const known = client.wire.about(leaving.identifier).length;
       assert.deepEqual(await created(server, 2), await staying.messages.next("an event"));
       assert.equal(client.wire.about(leaving.identifier).length, known);
@@ -215,6 +216,30 @@ describe("cable clients", { concurrency: 32 }, () => {
       assert.deepEqual(client.wire.sent.map(({ command }) => command.command), ["subscribe", "history"]);
     });
   }
+
+  it(`${extended.name} loses and doubles nothing when it is cut off while events are published`, async (t) => {
+    const server = await startServer(t);
+    const relay = await startRelay(t, server.port);
+    const client = extended.open(t, `ws://${relay.address}/cable`, { reconnectStrategy: () => 20 });
+    const posts = await subscribed(client);
+    const seen = [];
+    for (const round of numbers(0, 8)) {
+      // Half of what a history keeps.
+      const publishing = (async () => {
+        for (const n of numbers(50 * round, 50)) await created(server, n);
+      })();
+      const before = 1 + 6 * round;
+      seen.push(...(await posts.messages.take(before, "events before the cut")));
+      relay.cut({ half: round % 2 === 1 });
+      seen.push(...(await posts.messages.take(50 - before, "events after the cut")));
+      await publishing;
+    }
+    assert.deepEqual(seen.map((event) => event.object.id), numbers(0, 400));
+    assert.deepEqual(posts.positions.map(({ offset }) => offset), numbers(1, 400));
+    assert.equal(posts.messages.length, 0);
+    const welcomes = client.wire.received.filter((frame) => frame.type === "welcome");
+    assert.deepEqual(welcomes.map((frame) => frame.restored ?? false), [false, ...Array(8).fill(true)]);
+  });
 
   it(`${extended.name}: what was published since its page was loaded comes when it subscribes`, async (t) => {
     const server = await startServer(t);
