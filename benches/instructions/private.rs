@@ -69,6 +69,7 @@ static LIMITS: ConnectionLimits = ConnectionLimits {
     outbox_bytes_max: 256 * 1024,
     no_progress: Duration::from_secs(30),
     close_time: Duration::from_secs(2),
+    user_timeout: None,
 };
 
 impl Session for Pinged {

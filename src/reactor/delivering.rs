@@ -5,7 +5,7 @@ use super::outbox::{Outbox, Run};
 use super::reads::Read;
 use super::subscribers::{Listener, Way};
 use super::transport::Transport;
-use super::{Announcement, INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
+use super::{ANNOUNCED_MAX, Announcement, INBOX_TURN, PROMPT_LISTENERS_MAX, Reactor};
 use crate::exchange::{Joined, SubscriptionId, TopicId};
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::message::{EncodingId, Frame, Message, Seq};
@@ -158,6 +158,10 @@ impl<T: Transport> Reactor<T> {
                 }
             }
             ToReactor::Announce(notice) => {
+                // Whoever announces much waits with everybody else until it is told.
+                while self.announced.len() >= ANNOUNCED_MAX {
+                    self.announce_slice();
+                }
                 let before = self.connections.next_token();
                 self.announced.push_back(Announcement { notice, next: 0, before });
             }

@@ -84,6 +84,9 @@ pub enum Control {
     Drain,
 }
 
+/// Announcements that may wait to be told.
+const ANNOUNCED_MAX: usize = 64;
+
 /// Something that every session is told, slice by slice.
 struct Announcement {
     notice: Arc<Notice>,

@@ -349,6 +349,21 @@ fn an_announcement_reaches_everybody_of_that_moment_once() {
 }
 
 #[test]
+fn announcements_beyond_the_bound_are_told_before_another_one_waits() {
+    let mut house = House::new(limits());
+    let client = house.commanded();
+    let most = super::super::ANNOUNCED_MAX;
+    let many = (0..most + 10).map(|number| Notice::Disconnect { name: number.to_string().into(), reconnect: true });
+    house.inbox.extend(many.map(|notice| ToReactor::Announce(Arc::new(notice))));
+    house.turn(&[]);
+    // Ten to make room, and the slice of this turn.
+    let begun: Vec<String> = (0..11).map(|number| format!("disconnect {number}")).collect();
+    assert_eq!(client.texts(), begun);
+    house.settle();
+    assert_eq!(client.texts().len(), most - 1);
+}
+
+#[test]
 fn frames_of_every_header_size_are_prefix_and_payload() {
     let mut house = House::new(limits());
     let clients = [house.listener(&["p"]), house.listener(&["prefix:"])];
