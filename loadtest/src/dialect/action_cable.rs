@@ -70,7 +70,7 @@ impl ActionCable {
             .collect();
         let number = if self.distinct { connection } else { 0 };
         format!(
-            "\"{{\\\"channel\\\":\\\"ApiChannel\\\",\\\"key\\\":\\\"{}\\\",\\\"events\\\":\\\"{}\\\",\\\"n\\\":{number:08}}}\"",
+            "\"{{\\\"channel\\\":\\\"ApiChannel\\\",\\\"key\\\":\\\"{}\\\",\\\"events\\\":\\\"{}\\\",\\\"n\\\":\\\"{number:08}\\\"}}\"",
             self.key,
             events.join(";")
         )
@@ -185,8 +185,12 @@ mod tests {
         assert!(
             first.starts_with("GET /cable HTTP/1.1\r\n") && first.contains("Sec-WebSocket-Protocol: actioncable-v1-ext-json\r\n")
         );
-        let identifier = r#""{\"channel\":\"ApiChannel\",\"key\":\"dev\",\"events\":\"posts#create\",\"n\":00000007}""#;
-        assert!(first.ends_with(&format!("{{\"command\":\"subscribe\",\"identifier\":{identifier}}}")), "{first}");
+        let identifier = r#""{\"channel\":\"ApiChannel\",\"key\":\"dev\",\"events\":\"posts#create\",\"n\":\"00000007\"}""#;
+        let command = format!("{{\"command\":\"subscribe\",\"identifier\":{identifier}}}");
+        assert!(first.ends_with(&command), "{first}");
+        let command: serde_json::Value = serde_json::from_str(&command).expect("a command is JSON");
+        let inside = command["identifier"].as_str().expect("a string");
+        assert!(serde_json::from_str::<serde_json::Value>(inside).is_ok(), "{inside}");
         let again = text(7, b"\"epoch\":\"9\",\"offset\":4");
         assert!(again.ends_with(r#","history":{"streams":{"api:posts_create":{"epoch":"9","offset":4}}}}"#), "{again}");
     }
