@@ -303,14 +303,15 @@ impl<T: Transport> Reactor<T> {
         message.frame(encoding, self.registry.encoder(encoding), || self.count(Counter::Encodings, 1))
     }
 
-    /// Sends messages out of turn.
+    /// Sends messages out of turn, but for those that leave the connection out.
     pub(super) fn replay(&mut self, index: u32, encoding: EncodingId, prefix: Frame, messages: &[Arc<Message>]) {
-        if messages.is_empty() {
+        let its_own = messages.iter().filter(|message| self.excluded(message) != Some(index));
+        let tails: Arc<[Frame]> = its_own.map(|message| self.encoded(encoding, message).clone()).collect();
+        if tails.is_empty() {
             return;
         }
-        let tails = messages.iter().map(|message| self.encoded(encoding, message).clone()).collect();
+        self.count(Counter::Deliveries, tails.len() as u64);
         self.push(index, Run::prefixed(prefix, tails), true);
-        self.count(Counter::Deliveries, messages.len() as u64);
     }
 
     /// One shared frame of the messages in this encoding.

@@ -49,10 +49,14 @@ impl Session for Commanded {
                 actions.introduce(id);
             }
             ["replay", prefix, ..] => {
-                let messages = words[2..]
-                    .iter()
-                    .map(|payload| Arc::new(Message::new(Stamp::default(), "a".into(), 1, payload.as_bytes().into())));
-                actions.replay(self.encoding, prefix.as_bytes().into(), messages.collect());
+                let message = |word: &&str| {
+                    // Behind an @ stands the token of who does not get it.
+                    let (payload, except) = word.split_once('@').unwrap_or((word, ""));
+                    let mut message = Message::new(Stamp::default(), "a".into(), 1, payload.as_bytes().into());
+                    message.except = except.parse().ok().map(|token| Box::new((0, token)));
+                    Arc::new(message)
+                };
+                actions.replay(self.encoding, prefix.as_bytes().into(), words[2..].iter().map(message).collect());
             }
             ["say", text] => actions.send(encoder::text(text.as_bytes())),
             ["panic", "later"] => self.panics = true,
@@ -524,6 +528,18 @@ fn a_ping_takes_the_place_of_one_that_waits_and_a_replay_is_sent_in_its_turn() {
     assert_eq!(client.texts(), ["1", "4", "3", "ra", "rb", "5", "pm"]);
     house.command(&client, "ping 6");
     assert_eq!(client.texts(), ["6"]);
+}
+
+#[test]
+fn a_replay_leaves_out_what_is_not_for_the_connection() {
+    let mut house = House::new(limits());
+    let (client, other) = (house.commanded(), house.commanded());
+    let text = format!("replay r a b@{} c@{} d", client.token.0, other.token.0);
+    house.command(&client, &text);
+    assert_eq!(client.texts(), ["ra", "rc", "rd"]);
+    assert_eq!(house.counted(Counter::Deliveries), 3);
+    house.command(&client, &format!("replay r b@{}", client.token.0));
+    assert_eq!(client.texts(), [""; 0]);
 }
 
 #[test]
