@@ -157,6 +157,11 @@ impl Connection {
         actions.close(Some(code), "");
     }
 
+    /// It waits for what it resumes: nothing may be sent before the 101.
+    fn is_resuming(&self) -> bool {
+        matches!(self.asked.front(), Some(Asked::Resume))
+    }
+
     /// Asks to be woken for whatever is due first.
     fn sleep(&self, actions: &mut Actions) {
         let extended = self.extended.as_deref();
@@ -164,8 +169,9 @@ impl Connection {
             self.drains_at,
             extended.and_then(|extended| extended.holds_until),
             extended.and_then(|extended| extended.silent_at),
+            (!self.is_resuming()).then(|| self.pings.due()),
         ];
-        actions.wake_at(due.into_iter().flatten().min().unwrap_or(u64::MAX).min(self.pings.due()));
+        actions.wake_at(due.into_iter().flatten().min().unwrap_or(u64::MAX));
     }
 
     fn bad_input(&mut self, bad: BadInput, actions: &mut Actions) {
@@ -612,7 +618,9 @@ impl Session for Connection {
             self.hold_no_longer(actions);
         }
         let live = &self.place.0.live;
-        if let Some(ping) = self.pings.take(live, actions.now) {
+        if !self.is_resuming()
+            && let Some(ping) = self.pings.take(live, actions.now)
+        {
             live.counters.pings.count(1);
             actions.ping(ping);
             let patience = self.shared().pong_timeout;
@@ -663,5 +671,54 @@ impl Session for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.shared().live.counters.subscriptions.sub(self.subscriptions.len() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::Options;
+    use super::super::pings::Unit;
+    use super::super::rules::Rules;
+    use super::super::shared::Live;
+    use super::*;
+    use crate::clock::Now;
+    use crate::session::{Action, Encoders};
+    use std::time::Duration;
+
+    const INTERVAL: Duration = Duration::from_secs(3);
+
+    fn at(micros: u64) -> Now {
+        Now { micros, unix_micros: 1_795_191_434_000_000 + micros }
+    }
+
+    fn connection() -> Connection {
+        let options: Options = toml::from_str("preset = \"metasmoke\"").unwrap();
+        let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
+        let shared = Arc::new(Shared::new(&options, live, &mut Encoders::default(), None));
+        let pings = Pings::new(INTERVAL, Unit::Seconds, 1, at(0));
+        Connection::new(Place::take(&shared).unwrap(), pings, None, false)
+    }
+
+    fn act(connection: &mut Connection, micros: u64, act: impl FnOnce(&mut Connection, &mut Actions)) -> Vec<Action> {
+        let mut actions = Actions::new(at(micros));
+        actions.index = 1;
+        act(connection, &mut actions);
+        actions.drain().collect()
+    }
+
+    #[test]
+    fn who_waits_for_what_it_resumes_is_not_pinged_before_the_101_even_if_the_server_stops() {
+        let mut connection = connection();
+        let asked = act(&mut connection, 0, |session, actions| session.greet_extended(Some(ConversationId(7)), actions));
+        assert!(matches!(&asked[..], [Action::Introduce(_), Action::Ask(Question::Resume(ConversationId(7)))]));
+        let slept = act(&mut connection, 0, |session, actions| session.draining(actions));
+        let [Action::WakeAt(goodbye)] = &slept[..] else { panic!("it sleeps until its goodbye") };
+        assert!(*goodbye > INTERVAL.as_micros() as u64, "a ping would be due before");
+        let slept = act(&mut connection, INTERVAL.as_micros() as u64, |session, actions| session.woken(actions));
+        assert!(matches!(&slept[..], [Action::WakeAt(again)] if again == goodbye));
+        let opened = act(&mut connection, 3_000_000, |session, actions| session.answered(Answer::Resumed(None), actions));
+        assert!(matches!(&opened[..], [Action::Accept, Action::Send(_), Action::WakeAt(ping)] if *ping < *goodbye));
+        let pinged = act(&mut connection, 6_000_000, |session, actions| session.woken(actions));
+        assert!(matches!(&pinged[..], [Action::Ping(_), Action::WakeAt(_)]));
     }
 }
