@@ -453,6 +453,8 @@ fn registry(
         list.push(Arc::new(PushStream::new(config.push_stream.clone(), hostname(), access.clone(), encoders)));
     }
     let events_topic = config.push_stream.events_topic();
+    // Turned off, it still has connections: what a key has lost is lost to them, too.
+    cable.enforce(&config.action_cable);
     if config.action_cable.enabled {
         let trusted = config.server.trusted_proxies.clone();
         let events_topic = events_topic.clone();
@@ -475,12 +477,44 @@ mod tests {
     use super::*;
     use crate::exchange::Question;
     use crate::hub::request::{Origin, Token};
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
 
     #[test]
     fn the_heartbeat_is_compacted_as_every_published_text_is() {
         let mut config = Config::dev();
         config.push_stream.heartbeat_text = "{\n \"still\": \"here\" }".to_owned();
         assert_eq!(*settings(&config).heartbeats[0].payload, *br#"{"still":"here"}"#);
+    }
+
+    #[test]
+    fn connections_of_a_dialect_that_a_reload_turns_off_lose_what_it_takes_from_them() {
+        let mut config = Config::dev();
+        config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        let running = start(config.clone(), Clock::start()).unwrap();
+        let mut client = TcpStream::connect(running.address()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let command = br#"{"command":"subscribe","identifier":"{\"channel\":\"ApiChannel\",\"key\":\"dev\"}"}"#;
+        let request = b"GET /cable HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let header = [0x81, 0x80 | command.len() as u8, 0, 0, 0, 0];
+        client.write_all(&[&request[..], &header, command].concat()).unwrap();
+        let mut read_until = |text: &[u8]| {
+            let mut got = Vec::new();
+            while !got.windows(text.len()).any(|window| window == text) {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                got.push(byte[0]);
+                assert!(got.len() < 400, "pings go on, and nothing else: {}", String::from_utf8_lossy(&got));
+            }
+        };
+        read_until(b"confirm_subscription");
+        config.action_cable.enabled = false;
+        config.action_cable.keys.clear();
+        running.reload(config).unwrap();
+        read_until(br#"{"type":"disconnect","reason":"remote","reconnect":true}"#);
+        running.drain();
+        running.join().unwrap();
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Live {
         Live(Arc::new(shared::Live::new(rules(options), seed)))
     }
 
+    /// Brings the rules of these options into force, for connections that are open already, too.
+    pub fn enforce(&self, options: &Options) {
+        self.0.rules.store(Arc::new(rules(options)));
+    }
+
     /// What the dialect counts.
     pub fn families(&self) -> Vec<Arc<Family>> {
         self.0.counters.families()
@@ -81,8 +86,8 @@ pub struct ActionCable {
 }
 
 impl ActionCable {
-    /// Brings these options into force. `head_bytes` bounds the fields of a request, `trusted` are the proxies that may say
-    /// how a client came, and nobody but the server publishes to `events_topic`.
+    /// New connections have these options, and the rules that are in force. `head_bytes` bounds the fields of a request,
+    /// `trusted` are the proxies that may say how a client came, and nobody but the server publishes to `events_topic`.
     pub fn new(
         options: &Options,
         live: &Live,
@@ -91,7 +96,6 @@ impl ActionCable {
         trusted: Networks,
         events_topic: Option<TopicName>,
     ) -> ActionCable {
-        live.0.rules.store(Arc::new(rules(options)));
         ActionCable {
             shared: Arc::new(Shared::new(options, live.0.clone(), encoders, events_topic)),
             path: options.path.clone(),
