@@ -23,7 +23,6 @@ use crate::exchange::{
 };
 use crate::message::{EncodingId, Frame, Message, Seq, Stamp, TopicName};
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -36,20 +35,37 @@ const FRAMES_BURST_SECONDS: u64 = 10;
 pub struct Connection {
     place: Place,
     subscriptions: Subscriptions,
-    /// Every key that it presented: the names under which it is known.
-    keys: SmallVec<[Arc<Key>; 1]>,
     pings: Pings,
     frames: Flood,
     bad: Flood,
-    /// When it says goodbye because the server stops.
-    drains_at: Option<u64>,
-    /// What the hub was asked, in the order of its answers.
-    asked: VecDeque<Asked>,
-    extended: Option<Box<Extended>>,
+    extra: Option<Box<Extra>>,
     /// The client knows `actioncable-unsupported`, as those of Rails do.
     is_rails: bool,
     /// A close was sent: nothing of it can be resumed.
     is_over: bool,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 72, "an idle connection is small");
+
+/// What an idle connection of the base protocol does not have.
+#[derive(Default)]
+struct Extra {
+    /// What the hub was asked, in the order of its answers.
+    asked: VecDeque<Asked>,
+    /// The key that the connection itself needed.
+    own_key: Option<Arc<Key>>,
+    /// Keys of subscriptions that are no more: it is still known under their names.
+    former_keys: Vec<Arc<Key>>,
+    /// When it says goodbye because the server stops.
+    drains_at: Option<u64>,
+    extended: Option<Extended>,
+}
+
+impl Extra {
+    fn is_needless(&self) -> bool {
+        let Extra { asked, own_key, former_keys, drains_at, extended } = self;
+        asked.is_empty() && own_key.is_none() && former_keys.is_empty() && drains_at.is_none() && extended.is_none()
+    }
 }
 
 /// What only a connection of the extended protocol has.
@@ -92,13 +108,10 @@ impl Connection {
         Connection {
             place,
             subscriptions: Subscriptions::default(),
-            keys: key.into_iter().collect(),
             pings,
             frames: Flood::default(),
             bad: Flood::default(),
-            drains_at: None,
-            asked: VecDeque::new(),
-            extended: None,
+            extra: key.map(|key| Box::new(Extra { own_key: Some(key), ..Extra::default() })),
             is_rails,
             is_over: false,
         }
@@ -106,6 +119,22 @@ impl Connection {
 
     fn shared(&self) -> &Arc<Shared> {
         &self.place.0
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    fn extended(&self) -> Option<&Extended> {
+        self.extra.as_ref()?.extended.as_ref()
+    }
+
+    fn extended_mut(&mut self) -> Option<&mut Extended> {
+        self.extra.as_mut()?.extended.as_mut()
+    }
+
+    fn drains_at(&self) -> Option<u64> {
+        self.extra.as_ref()?.drains_at
     }
 
     /// Opens a base connection.
@@ -118,7 +147,7 @@ impl Connection {
     /// Opens an extended connection, once it is known what the one that it resumes has left.
     pub fn greet_extended(&mut self, resumes: Option<ConversationId>, actions: &mut Actions) {
         let conversation = self.shared().live.conversation();
-        self.extended = Some(Box::new(Extended { conversation, holds_until: None, silent_at: None }));
+        self.extra().extended = Some(Extended { conversation, holds_until: None, silent_at: None });
         actions.introduce(conversation);
         match resumes {
             Some(earlier) => self.ask(Asked::Resume, Question::Resume(earlier), actions),
@@ -132,7 +161,7 @@ impl Connection {
     }
 
     fn welcome(&mut self, restored: Option<&[&[u8]]>, actions: &mut Actions) {
-        if let Some(extended) = &self.extended {
+        if let Some(extended) = self.extended() {
             actions.accept();
             actions.send(frames::welcome_extended(extended.conversation, restored));
         }
@@ -159,14 +188,14 @@ impl Connection {
 
     /// It waits for what it resumes: nothing may be sent before the 101.
     fn is_resuming(&self) -> bool {
-        matches!(self.asked.front(), Some(Asked::Resume))
+        self.extra.as_ref().is_some_and(|extra| matches!(extra.asked.front(), Some(Asked::Resume)))
     }
 
     /// Asks to be woken for whatever is due first.
     fn sleep(&self, actions: &mut Actions) {
-        let extended = self.extended.as_deref();
+        let extended = self.extended();
         let due = [
-            self.drains_at,
+            self.drains_at(),
             extended.and_then(|extended| extended.holds_until),
             extended.and_then(|extended| extended.silent_at),
             (!self.is_resuming()).then(|| self.pings.due()),
@@ -208,7 +237,7 @@ impl Connection {
     fn subscribe(&mut self, identifier: &str, history: Option<History>, actions: &mut Actions) {
         let token = identifier::token(identifier);
         // On a base connection it is an unknown key like any other.
-        let history = history.filter(|_| self.extended.is_some());
+        let history = history.filter(|_| self.extended().is_some());
         if self.subscriptions.find(&token).is_some() {
             return self.subscribe_again(&token, history, actions);
         }
@@ -225,13 +254,7 @@ impl Connection {
     fn admitted(&mut self, identifier: &str, state: State) -> Result<u16, Reject> {
         let rules = self.shared().live.rules.load();
         let accepted = admit(&rules, identifier)?;
-        let key = accepted.key.clone();
         let first = self.subscriptions.enter(identifier, accepted, state, rules.subscriptions_max)?.first;
-        if let Some(key) = key
-            && !self.keys.iter().any(|known| Arc::ptr_eq(known, &key))
-        {
-            self.keys.push(key);
-        }
         self.shared().live.counters.subscriptions.count(1);
         Ok(first)
     }
@@ -274,7 +297,7 @@ impl Connection {
         let join = Join { topics, reach, history: missed, ..Join::default() };
         let prefix = subscription.prefix.clone();
         let encoding = self.encoding(first);
-        if self.extended.is_none()
+        if self.extended().is_none()
             && let Some(subscription) = self.subscriptions.newest()
         {
             // Nobody asks for the names again.
@@ -287,7 +310,7 @@ impl Connection {
     /// Positions are for connections that know them, in channels that have a history.
     fn encoding(&mut self, first: u16) -> EncodingId {
         let encodings = self.shared().encodings;
-        let positioned = self.extended.is_some();
+        let positioned = self.extended().is_some();
         match self.subscriptions.of(SubscriptionId(first)) {
             Some(subscription) if positioned && subscription.channel.history => encodings.extended,
             Some(_) | None => encodings.base,
@@ -295,7 +318,7 @@ impl Connection {
     }
 
     fn asked(&mut self, asked: Asked) {
-        self.asked.push_back(asked);
+        self.extra().asked.push_back(asked);
     }
 
     fn ask(&mut self, asked: Asked, question: Question, actions: &mut Actions) {
@@ -305,19 +328,29 @@ impl Connection {
 
     /// What the hub's next answer is about.
     fn answers(&mut self) -> Option<Asked> {
-        let front = self.asked.pop_front();
-        if self.asked.is_empty() {
-            // An idle connection keeps no memory for questions.
-            self.asked = VecDeque::new();
+        let front = self.extra.as_mut()?.asked.pop_front();
+        if self.extra.as_ref().is_some_and(|extra| extra.is_needless()) {
+            self.extra = None;
         }
         front
     }
 
-    fn unsubscribed(&self, subscription: &Subscription, actions: &mut Actions) {
+    fn unsubscribed(&mut self, subscription: &Subscription, actions: &mut Actions) {
+        if let Some(key) = &subscription.key
+            && !self.keys().any(|known| Arc::ptr_eq(known, key))
+        {
+            self.extra().former_keys.push(key.clone());
+        }
         self.shared().live.counters.subscriptions.sub(1);
         if subscription.count > 0 && subscription.state == State::Live {
             actions.leave(subscription.ids().collect());
         }
+    }
+
+    /// Every key that it presented: the names under which it is known.
+    fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        let extra = self.extra.iter().flat_map(|extra| extra.own_key.iter().chain(&extra.former_keys));
+        self.subscriptions.iter().filter_map(|subscription| subscription.key.as_ref()).chain(extra)
     }
 
     fn history(&mut self, token: &str, wish: &History, actions: &mut Actions) {
@@ -328,9 +361,9 @@ impl Connection {
         let first = subscription.first;
         match (history::missed(subscription, wish), subscription.state) {
             (None, State::Live | State::Joining) => self.tell_history(token.as_bytes(), false, actions),
-            (None, State::Held(_)) => self.hold_without_history(first, actions),
+            (None, State::Held) => self.hold_without_history(first, actions),
             // A reject must not take along what has come since it was restored: that is live.
-            (Some(missed), State::Held(_)) => {
+            (Some(missed), State::Held) => {
                 let question = Question::History { missed: missed.clone(), reach };
                 self.ask(Asked::Weigh { first, missed }, question, actions);
             }
@@ -372,7 +405,7 @@ impl Connection {
 
     fn whisper(&mut self, token: &str, data: Vec<u8>, actions: &mut Actions) {
         let bytes_max = self.shared().live.rules.load().payload_bytes_max;
-        let Some(extended) = &self.extended else { return };
+        let Some(conversation) = self.extended().map(|extended| extended.conversation) else { return };
         let Some(subscription) = self.subscriptions.find(token) else {
             return self.bad_input(BadInput::NotLive, actions);
         };
@@ -386,7 +419,7 @@ impl Connection {
             store: false,
             event: None,
             key: None,
-            except: Some(extended.conversation),
+            except: Some(conversation),
         };
         let entries: Vec<Entry> = subscription.streams.iter().map(|stream| entry(&stream.name)).collect();
         if !entries.is_empty() {
@@ -420,23 +453,25 @@ impl Connection {
         self.shared().live.counters.resumes.count(1);
         let identifiers: Vec<String> = serde_json::from_slice(state).unwrap_or_default();
         for identifier in identifiers {
-            let held = self.admitted(&identifier, State::Held(head.seq));
+            let held = self.admitted(&identifier, State::Held);
             if held.is_ok()
                 && let Some(subscription) = self.subscriptions.newest()
-                && subscription.count == 0
             {
-                subscription.state = State::Live;
+                subscription.streams.iter_mut().for_each(|stream| stream.sent_after = head.seq);
+                if subscription.count == 0 {
+                    subscription.state = State::Live;
+                }
             }
         }
         let holds_until = actions.now.after(self.shared().restore_hold);
-        if let Some(extended) = &mut self.extended {
+        if let Some(extended) = self.extended_mut() {
             extended.holds_until = Some(holds_until);
         }
         let tokens: Vec<Frame> = self.subscriptions.iter().map(|subscription| subscription.token().into()).collect();
         let tokens: Vec<&[u8]> = tokens.iter().map(|token| &**token).collect();
         self.welcome(Some(&tokens), actions);
         // Where there is no history nothing has to wait for one.
-        let held = self.subscriptions.iter().filter(|known| matches!(known.state, State::Held(_)) && !known.channel.history);
+        let held = self.subscriptions.iter().filter(|known| known.state == State::Held && !known.channel.history);
         for first in held.map(|known| known.first).collect::<Vec<_>>() {
             self.release(first, Some(Vec::new()), false, actions);
         }
@@ -447,7 +482,7 @@ impl Connection {
         let held: Vec<u16> = self
             .subscriptions
             .iter()
-            .filter(|subscription| matches!(subscription.state, State::Held(_)))
+            .filter(|subscription| subscription.state == State::Held)
             .map(|subscription| subscription.first)
             .collect();
         for first in held {
@@ -459,7 +494,7 @@ impl Connection {
 
 impl Session for Connection {
     fn limits(&self) -> &ConnectionLimits {
-        if self.drains_at.is_some() { &self.shared().limits_of_a_stop } else { &self.shared().limits }
+        if self.drains_at().is_some() { &self.shared().limits_of_a_stop } else { &self.shared().limits }
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
@@ -468,9 +503,9 @@ impl Session for Connection {
             return self.close(1008, actions);
         }
         match inbound {
-            Inbound::Text(text) => match Reader::default().read(text, self.extended.is_some()) {
+            Inbound::Text(text) => match Reader::default().read(text, self.extended().is_some()) {
                 Ok(command) => {
-                    if let Some(extended) = &mut self.extended {
+                    if let Some(extended) = self.extended_mut() {
                         extended.silent_at = None;
                     }
                     self.command(command, actions);
@@ -584,7 +619,7 @@ impl Session for Connection {
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
         match notice {
             Notice::Disconnect { name, reconnect } => {
-                if self.keys.iter().any(|key| key.name == *name) {
+                if self.keys().any(|key| key.name == *name) {
                     self.goodbye(Reason::Remote, *reconnect, actions);
                 }
             }
@@ -594,7 +629,7 @@ impl Session for Connection {
     }
 
     fn legacy(&self) -> Option<Legacy> {
-        let conversation = self.extended.as_ref()?.conversation;
+        let conversation = self.extended()?.conversation;
         let state = (!self.is_over && !self.shared().resume_ttl.is_zero()).then(|| {
             let tokens: Vec<&[u8]> = self.subscriptions.iter().map(Subscription::token).collect();
             ([b"[", &*tokens.join(&b","[..]), b"]"].concat().into(), self.shared().resume_ttl)
@@ -605,14 +640,14 @@ impl Session for Connection {
     fn woken(&mut self, actions: &mut Actions) {
         let now = actions.now.micros;
         let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now);
-        if is_due(self.drains_at) {
+        if is_due(self.drains_at()) {
             return self.goodbye(Reason::ServerRestart, true, actions);
         }
-        if is_due(self.extended.as_ref().and_then(|extended| extended.silent_at)) {
+        if is_due(self.extended().and_then(|extended| extended.silent_at)) {
             return self.goodbye(Reason::NoPong, true, actions);
         }
-        if is_due(self.extended.as_ref().and_then(|extended| extended.holds_until)) {
-            if let Some(extended) = &mut self.extended {
+        if is_due(self.extended().and_then(|extended| extended.holds_until)) {
+            if let Some(extended) = self.extended_mut() {
                 extended.holds_until = None;
             }
             self.hold_no_longer(actions);
@@ -624,7 +659,7 @@ impl Session for Connection {
             live.counters.pings.count(1);
             actions.ping(ping);
             let patience = self.shared().pong_timeout;
-            if let Some(extended) = &mut self.extended
+            if let Some(extended) = self.extended_mut()
                 && !patience.is_zero()
             {
                 extended.silent_at.get_or_insert(actions.now.after(patience));
@@ -642,7 +677,7 @@ impl Session for Connection {
         // time to.
         let share = actions.index.wrapping_mul(0x9E37_79B1);
         let spread = self.shared().goodbyes.as_micros() as u64;
-        self.drains_at = Some(actions.now.micros + ((spread * u64::from(share)) >> 32));
+        self.extra().drains_at = Some(actions.now.micros + ((spread * u64::from(share)) >> 32));
         self.sleep(actions);
     }
 
@@ -651,10 +686,11 @@ impl Session for Connection {
         let still_opens = |subscription: &Subscription| {
             subscription.key.as_ref().is_none_or(|key| rules.still_opens(key, &subscription.channel.name))
         };
-        // The first key is the connection's own if one was asked for.
         let still_known = match self.shared().connect_auth {
             ConnectAuth::None => true,
-            ConnectAuth::Query(_) | ConnectAuth::Header(_) => self.keys.first().is_some_and(|key| rules.still_knows(key)),
+            ConnectAuth::Query(_) | ConnectAuth::Header(_) => {
+                self.extra.as_ref().and_then(|extra| extra.own_key.as_ref()).is_some_and(|key| rules.still_knows(key))
+            }
         };
         let removed = !still_known || !self.subscriptions.iter().all(still_opens);
         match rules.on_key_removed {
@@ -664,7 +700,7 @@ impl Session for Connection {
     }
 
     fn accepts_input(&self) -> bool {
-        self.asked.is_empty()
+        self.extra.as_ref().is_none_or(|extra| extra.asked.is_empty())
     }
 }
 

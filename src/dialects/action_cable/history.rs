@@ -22,7 +22,7 @@ pub fn missed(subscription: &Subscription, history: &History) -> Option<Vec<Miss
             }
             (Some((_, None)), _, _) => return None,
             (None, Some(since), _) => After::Before(since),
-            (None, None, State::Held(from)) => After::Seq(from),
+            (None, None, State::Held) => After::Seq(stream.sent_after),
             (None, None, State::Joining | State::Live) => continue,
         };
         missed.push(Missed { topic: stream.name.clone(), after, until: until(stream, subscription.state) });
@@ -32,8 +32,10 @@ pub fn missed(subscription: &Subscription, history: &History) -> Option<Vec<Miss
 
 /// What came for a restored subscription since it was restored.
 pub fn since_restored(subscription: &Subscription) -> Vec<Missed> {
-    let State::Held(from) = subscription.state else { return Vec::new() };
-    let missed = |stream: &Stream| Missed { topic: stream.name.clone(), after: After::Seq(from), until: Seq(u64::MAX) };
+    let missed = |stream: &Stream| {
+        let after = After::Seq(stream.sent_after);
+        Missed { topic: stream.name.clone(), after, until: Seq(u64::MAX) }
+    };
     subscription.streams.iter().map(missed).collect()
 }
 
@@ -62,6 +64,6 @@ pub fn skip_sent(subscription: &mut Subscription, messages: &mut Vec<Arc<Message
 fn until(stream: &Stream, state: State) -> Seq {
     match state {
         State::Live => stream.sent_after,
-        State::Joining | State::Held(_) => Seq(u64::MAX),
+        State::Joining | State::Held => Seq(u64::MAX),
     }
 }

@@ -29,7 +29,7 @@ pub struct Subscription {
 
 pub struct Stream {
     pub name: TopicName,
-    /// Everything stored after this was sent already, or will be.
+    /// Everything stored after this was sent already, or will be; of a held subscription, what came after it waits.
     pub sent_after: Seq,
 }
 
@@ -38,11 +38,11 @@ pub enum State {
     /// The hub has not attached its streams yet.
     Joining,
     Live,
-    /// Of an earlier connection: what came after this place waits for the client to say what it has.
-    Held(Seq),
+    /// Of an earlier connection: what came since it was restored waits for the client to say what it has.
+    Held,
 }
 
-const _: () = assert!(size_of::<Subscription>() <= 72);
+const _: () = assert!(size_of::<Subscription>() <= 56);
 
 impl Subscription {
     pub fn token(&self) -> &[u8] {
