@@ -2,6 +2,7 @@
 
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,8 +212,31 @@ pub enum Notice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Legacy {
     pub conversation: ConversationId,
-    /// What only its dialect understands, and how long somebody may ask for it; `None`: nothing.
-    pub state: Option<(Arc<[u8]>, Duration)>,
+    /// And how long somebody may ask for it; `None`: nothing.
+    pub state: Option<(State, Duration)>,
+}
+
+/// What only a dialect understands. It may hold its client's keys, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct State(Arc<[u8]>);
+
+impl Deref for State {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for State {
+    fn from(bytes: &[u8]) -> State {
+        State(bytes.into())
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("State(…)")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,7 +295,7 @@ pub enum Answer {
     Deleted(usize),
     History(Replay),
     /// With the released head of that instant; `None`: nothing was left under that name.
-    Resumed(Option<(Arc<[u8]>, Stamp)>),
+    Resumed(Option<(State, Stamp)>),
     Announced,
     Refused(Refusal),
 }

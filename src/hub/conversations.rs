@@ -10,14 +10,10 @@
 //!         Resume, once; its time; too many
 //! ```
 
-use crate::exchange::ConversationId;
+use crate::exchange::{ConversationId, State};
 use crate::hub::request::{Origin, Token};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-/// What only its dialect understands.
-type State = Arc<[u8]>;
 
 /// What keeping a state costs beside its bytes: its places in map and queue, and the reference counts.
 const STATE_BYTES: usize = 160;

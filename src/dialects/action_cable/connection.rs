@@ -19,7 +19,7 @@ use super::rules::Key;
 use super::shared::{Place, Shared};
 use super::subscriptions::{State, Subscription, Subscriptions, join_topic};
 use crate::exchange::{
-    After, Answer, ConversationId, Entry, Join, Joined, Legacy, Missed, Notice, Question, Refusal, Replay, SubscriptionId,
+    self, After, Answer, ConversationId, Entry, Join, Joined, Legacy, Missed, Notice, Question, Refusal, Replay, SubscriptionId,
 };
 use crate::message::{EncodingId, Frame, Message, Seq, Stamp, TopicName};
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
@@ -632,7 +632,7 @@ impl Session for Connection {
         let conversation = self.extended()?.conversation;
         let state = (!self.is_over && !self.shared().resume_ttl.is_zero()).then(|| {
             let tokens: Vec<&[u8]> = self.subscriptions.iter().map(Subscription::token).collect();
-            ([b"[", &*tokens.join(&b","[..]), b"]"].concat().into(), self.shared().resume_ttl)
+            (exchange::State::from(&*[b"[", &*tokens.join(&b","[..]), b"]"].concat()), self.shared().resume_ttl)
         });
         Some(Legacy { conversation, state })
     }
@@ -712,11 +712,13 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::Options;
+    use super::super::options::{KeyOptions, Options};
     use super::super::pings::Unit;
     use super::super::rules::Rules;
     use super::super::shared::Live;
     use super::*;
+    use crate::access::digest;
+    use crate::access::secret::Sha256;
     use crate::clock::Now;
     use crate::session::{Action, Encoders};
     use std::time::Duration;
@@ -728,7 +730,8 @@ mod tests {
     }
 
     fn connection() -> Connection {
-        let options: Options = toml::from_str("preset = \"metasmoke\"").unwrap();
+        let mut options: Options = toml::from_str("preset = \"metasmoke\"").unwrap();
+        options.keys = vec![KeyOptions { name: "ali".into(), sha256: Some(Sha256(digest(b"sesame"))), channels: Vec::new() }];
         let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
         let shared = Arc::new(Shared::new(&options, live, &mut Encoders::default(), None));
         let pings = Pings::new(INTERVAL, Unit::Seconds, 1, at(0));
@@ -740,6 +743,20 @@ mod tests {
         actions.index = 1;
         act(connection, &mut actions);
         actions.drain().collect()
+    }
+
+    #[test]
+    fn what_a_connection_leaves_is_never_shown() {
+        let mut connection = connection();
+        act(&mut connection, 0, |session, actions| session.greet_extended(None, actions));
+        let identifier =
+            r#"{"command":"subscribe","identifier":"{\"channel\":\"ApiChannel\",\"key\":\"sesame\",\"events\":\";\"}"}"#;
+        act(&mut connection, 0, |session, actions| session.received(Inbound::Text(identifier), actions));
+        let legacy = connection.legacy().unwrap();
+        let (state, _) = legacy.state.clone().unwrap();
+        assert!(String::from_utf8_lossy(&state).contains("sesame"));
+        let shown = format!("{legacy:?}");
+        assert!(shown.contains("State(…)") && !shown.contains("115, 101, 115, 97, 109, 101"), "{shown}");
     }
 
     #[test]
