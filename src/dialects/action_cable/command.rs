@@ -49,7 +49,7 @@ pub enum Command {
 pub struct History {
     /// Unix seconds.
     pub since: Option<u64>,
-    /// The last entry of each stream; `None` is one that says no position.
+    /// The last entry of each stream, in the order of their names; `None` is one that says no position.
     pub streams: Vec<(String, Option<Position>)>,
 }
 
@@ -353,7 +353,7 @@ impl History {
     }
 }
 
-/// The last entry of each stream, in no order that means anything.
+/// The last entry of each stream, in the order of their names.
 fn positions(text: &str) -> Vec<(String, Option<Position>)> {
     let mut streams = BTreeMap::new();
     json::members(text, |key, value| {

@@ -4,7 +4,8 @@ use super::command::History;
 use super::encoders;
 use super::subscriptions::{State, Stream, Subscription};
 use crate::exchange::{After, Missed};
-use crate::message::{Message, Seq};
+use crate::message::{Message, Seq, TopicName};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a subscription has missed; `None`: nobody can know, which is a reject.
@@ -15,7 +16,8 @@ pub fn missed(subscription: &Subscription, history: &History) -> Option<Vec<Miss
     }
     let mut missed = Vec::new();
     for stream in &subscription.streams {
-        let named = history.streams.iter().rev().find(|(name, _)| *name == *stream.name.as_str());
+        let named = history.streams.binary_search_by(|(name, _)| name.as_str().cmp(stream.name.as_str()));
+        let named = named.ok().map(|place| &history.streams[place]);
         let after = match (named, since, subscription.state) {
             (Some((_, Some(position))), _, _) => {
                 After::Offset { epoch: encoders::epoch(&position.epoch)?, offset: position.offset }
@@ -45,9 +47,11 @@ pub fn skip_sent(subscription: &mut Subscription, messages: &mut Vec<Arc<Message
         // Of the base protocol: it never has a history.
         return;
     }
+    let places: HashMap<&TopicName, usize> =
+        subscription.streams.iter().enumerate().map(|(place, stream)| (&stream.name, place)).collect();
     let mut oldest: Vec<Option<Seq>> = vec![None; subscription.streams.len()];
     messages.retain(|message| {
-        let Some(place) = subscription.streams.iter().position(|stream| stream.name == message.topic) else { return false };
+        let Some(&place) = places.get(&message.topic) else { return false };
         let wanted = message.stamp.seq <= subscription.streams[place].sent_after;
         if wanted {
             oldest[place].get_or_insert(message.stamp.seq);
