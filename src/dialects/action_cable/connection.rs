@@ -337,7 +337,7 @@ impl Connection {
 
     fn unsubscribed(&mut self, subscription: &Subscription, actions: &mut Actions) {
         if let Some(key) = &subscription.key
-            && !self.keys().any(|known| Arc::ptr_eq(known, key))
+            && !self.keys().any(|known| known.name == key.name)
         {
             self.extra().former_keys.push(key.clone());
         }
@@ -757,6 +757,29 @@ mod tests {
         assert!(String::from_utf8_lossy(&state).contains("sesame"));
         let shown = format!("{legacy:?}");
         assert!(shown.contains("State(…)") && !shown.contains("115, 101, 115, 97, 109, 101"), "{shown}");
+    }
+
+    #[test]
+    fn what_came_while_a_restored_subscription_was_held_is_asked_for_whatever_the_clients_clock_says() {
+        let identifier = r#""{\"channel\":\"ApiChannel\",\"key\":\"sesame\",\"events\":\"posts#create,update\"}""#;
+        let mut connection = connection();
+        act(&mut connection, 0, |session, actions| session.greet_extended(Some(ConversationId(7)), actions));
+        let head = Stamp { seq: Seq(50), seconds: 1_795_191_434, tag: 1 };
+        let left = exchange::State::from(format!("[{identifier}]").as_bytes());
+        act(&mut connection, 0, |session, actions| session.answered(Answer::Resumed(Some((left, head))), actions));
+        let ahead = 1_795_191_499;
+        let named = r#"{"api:posts_create":{"offset":3,"epoch":"9"}}"#;
+        let command =
+            format!(r#"{{"command":"history","identifier":{identifier},"history":{{"since":{ahead},"streams":{named}}}}}"#);
+        let asked = act(&mut connection, 0, |session, actions| session.received(Inbound::Text(&command), actions));
+        let [Action::Join { join, .. }] = &asked[..] else { panic!("it goes live") };
+        let missed: Vec<_> = join.history.iter().flatten().map(|missed| (missed.topic.as_str(), missed.after)).collect();
+        let expected = [
+            ("api:posts_create", After::Offset { epoch: 9, offset: 3 }),
+            ("api:posts_update", After::Before(ahead)),
+            ("api:posts_update", After::Seq(Seq(50))),
+        ];
+        assert_eq!(missed, expected);
     }
 
     #[test]

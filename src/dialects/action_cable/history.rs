@@ -18,16 +18,21 @@ pub fn missed(subscription: &Subscription, history: &History) -> Option<Vec<Miss
     for stream in &subscription.streams {
         let named = history.streams.binary_search_by(|(name, _)| name.as_str().cmp(stream.name.as_str()));
         let named = named.ok().map(|place| &history.streams[place]);
-        let after = match (named, since, subscription.state) {
-            (Some((_, Some(position))), _, _) => {
-                After::Offset { epoch: encoders::epoch(&position.epoch)?, offset: position.offset }
+        let said = match (named, since) {
+            (Some((_, Some(position))), _) => {
+                Some(After::Offset { epoch: encoders::epoch(&position.epoch)?, offset: position.offset })
             }
-            (Some((_, None)), _, _) => return None,
-            (None, Some(since), _) => After::Before(since),
-            (None, None, State::Held) => After::Seq(stream.sent_after),
-            (None, None, State::Joining | State::Live) => continue,
+            (Some((_, None)), _) => return None,
+            (None, Some(since)) => Some(After::Before(since)),
+            (None, None) => None,
         };
-        missed.push(Missed { topic: stream.name.clone(), after, until: until(stream, subscription.state) });
+        let held = match (named, subscription.state) {
+            // Whatever the client's clock says: this connection has not sent what came while it was held.
+            (None, State::Held) => Some(After::Seq(stream.sent_after)),
+            (Some(_), State::Held) | (_, State::Joining | State::Live) => None,
+        };
+        let until = until(stream, subscription.state);
+        missed.extend(said.into_iter().chain(held).map(|after| Missed { topic: stream.name.clone(), after, until }));
     }
     Some(missed)
 }
