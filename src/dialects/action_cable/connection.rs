@@ -772,8 +772,12 @@ mod tests {
         let command =
             format!(r#"{{"command":"history","identifier":{identifier},"history":{{"since":{ahead},"streams":{named}}}}}"#);
         let asked = act(&mut connection, 0, |session, actions| session.received(Inbound::Text(&command), actions));
-        let [Action::Join { join, .. }] = &asked[..] else { panic!("it goes live") };
-        let missed: Vec<_> = join.history.iter().flatten().map(|missed| (missed.topic.as_str(), missed.after)).collect();
+        let [Action::Ask(Question::History { missed: weighed, .. })] = &asked[..] else { panic!("the hub is asked first") };
+        let answer = Answer::History(Some(Vec::new()));
+        let joins = act(&mut connection, 0, |session, actions| session.answered(answer, actions));
+        let [Action::Join { join, .. }] = &joins[..] else { panic!("it goes live") };
+        assert_eq!(join.history.as_ref(), Some(weighed));
+        let missed: Vec<_> = weighed.iter().map(|missed| (missed.topic.as_str(), missed.after)).collect();
         let expected = [
             ("api:posts_create", After::Offset { epoch: 9, offset: 3 }),
             ("api:posts_update", After::Before(ahead)),
