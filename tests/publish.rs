@@ -413,6 +413,7 @@ fn pb_09_unanswered_messages_stop_the_reading_and_nothing_is_lost() {
     assert!(ordered < sent, "{ordered} of {sent}");
     // Others are served meanwhile.
     published(&server, r#"{"topic":"other","data":1}"#);
+    socket.enlarge_buffer();
     let mut sender = socket.sender();
     let writer = std::thread::spawn(move || sender.write_all(&rest).expect("the reading resumes"));
     let mut last = 0;
