@@ -1,13 +1,16 @@
 //! What /proc says: CPU and memory of a process, kernel memory, the machine.
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
 use serde::Serialize;
 
 /// CPU time of one or more processes, all their threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cpu {
-    /// ns on a CPU, from schedstat: exact once the threads sleep.
+    /// ns on a CPU, as the scheduler counts them.
     pub nanoseconds: u64,
     /// Ticks in user and kernel mode, from stat: only good for the split.
     pub user_ticks: u64,
@@ -38,31 +41,21 @@ impl Cpu {
     }
 }
 
-/// CPU of all threads of the processes; `None` when one of them cannot be read.
+/// CPU of the processes, with what threads used that have ended; `None` when one of them cannot be read.
 pub fn cpu(pids: &[u32]) -> Option<Cpu> {
-    let mut sum = Cpu::default();
-    for pid in pids {
-        let mut threads = 0;
-        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            // A thread that ends between the listing and the reading is left out.
-            let path = task.path();
-            if let (Ok(schedstat), Ok(stat)) = (fs::read_to_string(path.join("schedstat")), fs::read_to_string(path.join("stat")))
-            {
-                sum = sum.plus(parse_cpu(&schedstat, &stat)?);
-                threads += 1;
-            }
-        }
-        if threads == 0 {
-            return None;
-        }
-    }
+    let of_process = |&pid: &u32| {
+        let time = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?.now().ok()?;
+        let nanoseconds = u64::try_from(Duration::from(time).as_nanos()).ok()?;
+        parse_ticks(nanoseconds, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    };
+    let sum = pids.iter().map(of_process).try_fold(Cpu::default(), |sum, cpu| Some(sum.plus(cpu?)))?;
     (!pids.is_empty()).then_some(sum)
 }
 
 /// CPU of one thread of this process, named as in /proc/self/task.
 pub fn thread_cpu(thread: &str) -> Option<Cpu> {
     let read = |file: &str| fs::read_to_string(format!("/proc/self/task/{thread}/{file}")).ok();
-    parse_cpu(&read("schedstat")?, &read("stat")?)
+    parse_ticks(read("schedstat")?.split_whitespace().next()?.parse().ok()?, &read("stat")?)
 }
 
 /// The calling thread's name in /proc/self/task.
@@ -71,8 +64,7 @@ pub fn current_thread() -> Option<String> {
     Some(link.file_name()?.to_str()?.to_owned())
 }
 
-fn parse_cpu(schedstat: &str, stat: &str) -> Option<Cpu> {
-    let nanoseconds = schedstat.split_whitespace().next()?.parse().ok()?;
+fn parse_ticks(nanoseconds: u64, stat: &str) -> Option<Cpu> {
     // The command name is in brackets and may hold blanks: fields are counted behind the last bracket.
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().skip(11);
     let user_ticks = fields.next()?.parse().ok()?;
@@ -153,9 +145,21 @@ mod tests {
     #[test]
     fn ticks_are_found_behind_a_command_name_with_blanks_and_brackets() {
         let stat = "42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 77 33 0 0 20 0 4 0";
-        assert_eq!(parse_cpu("123456 7 8\n", stat), Some(Cpu { nanoseconds: 123_456, user_ticks: 77, kernel_ticks: 33 }));
-        assert_eq!(parse_cpu("", stat), None);
-        assert_eq!(parse_cpu("1 2 3", "42 (a"), None);
+        assert_eq!(parse_ticks(123_456, stat), Some(Cpu { nanoseconds: 123_456, user_ticks: 77, kernel_ticks: 33 }));
+        assert_eq!(parse_ticks(1, "42 (a"), None);
+    }
+
+    #[test]
+    fn what_a_thread_used_counts_when_it_has_ended() {
+        let before = cpu(&[std::process::id()]).expect("readable");
+        let used = std::thread::spawn(|| {
+            let name = current_thread().expect("named");
+            let used = || thread_cpu(&name).expect("readable").nanoseconds;
+            while used() < 20_000_000 {}
+            used()
+        });
+        let used = used.join().expect("it ends");
+        assert!(cpu(&[std::process::id()]).expect("readable").since(before).nanoseconds >= used);
     }
 
     #[test]
