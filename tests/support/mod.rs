@@ -95,8 +95,8 @@ pub fn dev(push_stream: &str) -> Config {
     dev.server.reactors = wanted.server.reactors;
     dev.server.private_fd_tables = wanted.server.private_fd_tables;
     dev.push_stream = wanted.push_stream;
-    // What Action Cable's histories reach back for keeps channels longer than push_stream's statements say.
-    dev.action_cable.enabled = false;
+    // Whatever the log keeps for the histories of Action Cable keeps a channel, too: no longer than push_stream's own messages here.
+    dev.action_cable.history_ttl = dev.action_cable.history_ttl.min(dev.push_stream.message_ttl);
     dev
 }
 
