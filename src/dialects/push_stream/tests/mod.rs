@@ -72,7 +72,7 @@ fn open_server(configure: impl FnOnce(&mut Options)) -> Server {
 }
 
 impl Server {
-    fn request(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Client {
+    fn open(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> (Option<Opening>, Actions) {
         let head = Head {
             method,
             target,
@@ -85,7 +85,11 @@ impl Server {
         let peer = std::net::IpAddr::from([127, 0, 0, 1]);
         let request = Request { head: &head, door: self.door, peer, reactor: 0, now: self.now, draining: false };
         let mut actions = Actions::new(self.now);
-        let opening = self.dialect.open(&request, &mut actions);
+        (self.dialect.open(&request, &mut actions), actions)
+    }
+
+    fn request(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Client {
+        let (opening, actions) = self.open(method, target, fields);
         let mut client = Client { session: None, upgrade: None, takes_body: false, actions, opened: Vec::new() };
         client.opened = client.shown();
         match opening {

@@ -85,25 +85,7 @@ fn methods_and_cors_are_the_recorded_ones() {
 fn caches_are_told_off_except_on_options_of_subscribers() {
     let server = open_server(|_| ());
     let bytes = |method: &str, target: &str| {
-        let mut actions = Actions::new(server.now);
-        let head = Head {
-            method,
-            target,
-            version: Version::Http11,
-            fields: vec![],
-            body: BodyLength::None,
-            keep_alive: true,
-            expects_continue: false,
-        };
-        let request = Request {
-            head: &head,
-            door: Door::Public,
-            peer: [127, 0, 0, 1].into(),
-            reactor: 0,
-            now: server.now,
-            draining: false,
-        };
-        let Some(Opening::Respond(response)) = server.dialect.open(&request, &mut actions) else {
+        let Some(Opening::Respond(response)) = server.open(method, target, &[]).0 else {
             panic!("{target} is answered at once");
         };
         let mut out = Vec::new();

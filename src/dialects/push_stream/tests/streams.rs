@@ -123,26 +123,7 @@ fn each_form_has_its_own_encoding() {
     for version in [Version::Http11, Version::Http10] {
         server.version = version;
         for target in ["/stream/a", "/ev/a"] {
-            let head = Head {
-                method: "GET",
-                target,
-                version,
-                fields: vec![],
-                body: BodyLength::None,
-                keep_alive: true,
-                expects_continue: false,
-            };
-            let request = Request {
-                head: &head,
-                door: Door::Public,
-                peer: [127, 0, 0, 1].into(),
-                reactor: 0,
-                now: server.now,
-                draining: false,
-            };
-            let mut actions = Actions::new(server.now);
-            server.dialect.open(&request, &mut actions);
-            for action in actions.drain() {
+            for action in server.open("GET", target, &[]).1.drain() {
                 if let Action::Join { delivery: Delivery::Shared(id), .. } = action {
                     seen.push(id);
                 }
