@@ -364,6 +364,8 @@ impl Connection {
             (None, State::Held) => self.hold_without_history(first, actions),
             // A reject must not take along what has come since it was restored: that is live.
             (Some(missed), State::Held) => {
+                // From here on its client has said something: the end of the hold does not concern it.
+                subscription.state = State::Joining;
                 let question = Question::History { missed: missed.clone(), reach };
                 self.ask(Asked::Weigh { first, missed }, question, actions);
             }
@@ -784,6 +786,23 @@ mod tests {
             ("api:posts_update", After::Seq(Seq(50))),
         ];
         assert_eq!(missed, expected);
+    }
+
+    #[test]
+    fn a_hold_that_ends_while_a_history_is_weighed_joins_nothing_twice() {
+        let identifier = r#""{\"channel\":\"ApiChannel\",\"key\":\"sesame\",\"events\":\"posts#create\"}""#;
+        let mut connection = connection();
+        act(&mut connection, 0, |session, actions| session.greet_extended(Some(ConversationId(7)), actions));
+        let head = Stamp { seq: Seq(50), seconds: 1_795_191_434, tag: 1 };
+        let left = exchange::State::from(format!("[{identifier}]").as_bytes());
+        act(&mut connection, 0, |session, actions| session.answered(Answer::Resumed(Some((left, head))), actions));
+        let command = format!(r#"{{"command":"history","identifier":{identifier},"history":{{"since":1795191430}}}}"#);
+        act(&mut connection, 0, |session, actions| session.received(Inbound::Text(&command), actions));
+        let joins = |acts: &[Action]| acts.iter().filter(|action| matches!(action, Action::Join { .. })).count();
+        let after = connection.shared().restore_hold.as_micros() as u64;
+        let woken = act(&mut connection, after, |session, actions| session.woken(actions));
+        let answered = act(&mut connection, after, |session, actions| session.answered(Answer::History(None), actions));
+        assert_eq!((joins(&woken), joins(&answered)), (0, 1));
     }
 
     #[test]
