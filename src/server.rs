@@ -416,7 +416,7 @@ fn settings(config: &Config) -> Settings {
     let reported = Reach { count: push_stream.max_stored_messages, age: push_stream.message_ttl };
     // What each dialect shows of a topic: the log keeps enough for all of them.
     let cable = &config.action_cable;
-    let reaches = [Some(reported), cable.enabled.then(|| cable.reach())];
+    let reaches = [push_stream.enabled.then_some(reported), cable.enabled.then(|| cable.reach())];
     let nothing = Window { count: 0, bytes: config.limits.topic_log_bytes_max, age: Duration::ZERO };
     Settings {
         window: reaches.into_iter().flatten().fold(nothing, Window::union),
@@ -485,6 +485,18 @@ mod tests {
         let mut config = Config::dev();
         config.push_stream.heartbeat_text = "{\n \"still\": \"here\" }".to_owned();
         assert_eq!(*settings(&config).heartbeats[0].payload, *br#"{"still":"here"}"#);
+    }
+
+    #[test]
+    fn logs_keep_what_the_enabled_dialects_look_back_for() {
+        let kept = |push_stream: bool, cable: bool| {
+            let mut config = Config::dev();
+            (config.push_stream.enabled, config.action_cable.enabled) = (push_stream, cable);
+            let window = settings(&config).window;
+            (window.count, window.age.as_secs())
+        };
+        let (push_stream, cable) = ((1_000, 1_800), (100, 300));
+        assert_eq!((kept(true, false), kept(false, true), kept(true, true)), (push_stream, cable, push_stream));
     }
 
     #[test]
