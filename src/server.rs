@@ -457,8 +457,8 @@ fn registry(
     cable.enforce(&config.action_cable);
     if config.action_cable.enabled {
         let trusted = config.server.trusted_proxies.clone();
-        let events_topic = events_topic.clone();
-        list.push(Arc::new(ActionCable::new(&config.action_cable, cable, encoders, head_bytes, trusted, events_topic)));
+        let (events_topic, stop) = (events_topic.clone(), config.server.drain_time);
+        list.push(Arc::new(ActionCable::new(&config.action_cable, cable, encoders, head_bytes, trusted, events_topic, stop)));
     }
     if config.publish.enabled {
         list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, events_topic)));

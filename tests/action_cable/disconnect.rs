@@ -78,7 +78,12 @@ fn ac_70_a_stop_is_spread_evenly_and_over_in_time() {
     let (mut open, mut told) = (std::mem::take(&mut cables), Vec::new());
     let mut per_second = Vec::new();
     for second in 0..10 {
-        server.pass(if second == 0 { 0.9 } else { 1.0 });
+        // A tenth has passed already, and a timer may be late by one.
+        server.pass(match second {
+            0 => 0.9,
+            9 => 1.1,
+            _ => 1.0,
+        });
         let before = open.len();
         for mut cable in std::mem::take(&mut open) {
             // What has been sent is here: the server has taken its turn.
@@ -94,11 +99,9 @@ fn ac_70_a_stop_is_spread_evenly_and_over_in_time() {
         per_second.push(before - open.len());
     }
     assert_eq!(per_second.iter().sum::<usize>(), CONNECTIONS, "{per_second:?}");
-    // Three quarters of the time are for goodbyes: 53 in each second, and the rest.
-    let (busy, rest) = per_second.split_at(7);
-    assert!(busy.iter().all(|count| (40..=66).contains(count)), "{per_second:?}");
-    assert!(rest[0] < 40 && rest[1..] == [0, 0], "{per_second:?}");
-    // It is the deadline: whoever did not answer is cut, and so is who did not read.
+    assert!(per_second.iter().all(|count| (28..=52).contains(count)), "{per_second:?}");
+    // Time for the last answers, and a timer may be late: whoever gives none is cut, and so is who did not read.
+    server.pass(2.6);
     let begun = Instant::now();
     while server.count(Counter::Ended) < server.count(Counter::Accepted) {
         assert!(begun.elapsed() < PATIENCE / 2, "{} of {}", server.count(Counter::Ended), server.count(Counter::Accepted));

@@ -106,6 +106,8 @@ pub fn dev_cable(action_cable: &str) -> Config {
     let publish_key = dev.action_cable.publish_key.take();
     dev.action_cable = config(&format!("{LISTEN}{action_cable}")).action_cable;
     dev.action_cable.publish_key = publish_key;
+    // Time for goodbyes, and for their answers.
+    dev.server.drain_time = dev.action_cable.drain_time * 5 / 4;
     dev
 }
 

@@ -735,7 +735,7 @@ mod tests {
         let mut options: Options = toml::from_str("preset = \"metasmoke\"").unwrap();
         options.keys = vec![KeyOptions { name: "ali".into(), sha256: Some(Sha256(digest(b"sesame"))), channels: Vec::new() }];
         let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
-        let shared = Arc::new(Shared::new(&options, live, &mut Encoders::default(), None));
+        let shared = Arc::new(Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(35)));
         let pings = Pings::new(INTERVAL, Unit::Seconds, 1, at(0));
         Connection::new(Place::take(&shared).unwrap(), pings, None, false)
     }

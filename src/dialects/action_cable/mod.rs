@@ -87,7 +87,8 @@ pub struct ActionCable {
 
 impl ActionCable {
     /// New connections have these options, and the rules that are in force. `head_bytes` bounds the fields of a request,
-    /// `trusted` are the proxies that may say how a client came, and nobody but the server publishes to `events_topic`.
+    /// `trusted` are the proxies that may say how a client came, nobody but the server publishes to `events_topic`, and `stop`
+    /// is what a stop of the whole server may take.
     pub fn new(
         options: &Options,
         live: &Live,
@@ -95,9 +96,10 @@ impl ActionCable {
         head_bytes: usize,
         trusted: Networks,
         events_topic: Option<TopicName>,
+        stop: Duration,
     ) -> ActionCable {
         ActionCable {
-            shared: Arc::new(Shared::new(options, live.0.clone(), encoders, events_topic)),
+            shared: Arc::new(Shared::new(options, live.0.clone(), encoders, events_topic, stop)),
             path: options.path.clone(),
             events_path: options.events_path.clone(),
             broadcast_path: options.broadcast_path.clone(),

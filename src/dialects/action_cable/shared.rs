@@ -69,12 +69,12 @@ impl Live {
 pub struct Shared {
     pub live: Arc<Live>,
     pub limits: ConnectionLimits,
-    /// Those while the server stops: who is told to go last has to be gone in time, too.
+    /// Those while the server stops.
     pub limits_of_a_stop: ConnectionLimits,
     pub connect_auth: ConnectAuth,
     pub ping_interval: Duration,
     pub ping_params: bool,
-    /// Over how long the goodbyes of a stop are spread: what is left of `drain_time` is for the last ones to be answered.
+    /// Over how long the goodbyes of a stop are spread.
     pub goodbyes: Duration,
     pub disconnect_frame: bool,
     pub extended: bool,
@@ -96,7 +96,14 @@ pub struct Encodings {
 }
 
 impl Shared {
-    pub fn new(options: &Options, live: Arc<Live>, encoders: &mut Encoders, events_topic: Option<TopicName>) -> Shared {
+    /// `stop` is what a stop of the whole server may take.
+    pub fn new(
+        options: &Options,
+        live: Arc<Live>,
+        encoders: &mut Encoders,
+        events_topic: Option<TopicName>,
+        stop: Duration,
+    ) -> Shared {
         let limits = |close_time| ConnectionLimits {
             message_bytes_max: options.max_message as usize,
             message_fragments_max: 64,
@@ -105,11 +112,13 @@ impl Shared {
             close_time,
             user_timeout: Some(options.tcp_user_timeout),
         };
-        let goodbyes = options.drain_time * 3 / 4;
+        // Who is told to go last has to be gone in time, too.
+        let answering = options.close_timeout.min(stop / 5);
+        let goodbyes = options.drain_time.min(stop - answering);
         Shared {
             live,
             limits: limits(options.close_timeout),
-            limits_of_a_stop: limits(options.close_timeout.min(options.drain_time / 5)),
+            limits_of_a_stop: limits(answering),
             connect_auth: options.connect_auth.clone(),
             ping_interval: options.ping_interval,
             ping_params: options.ping_params,
@@ -158,8 +167,19 @@ mod tests {
             toml::from_str("write_stall = \"7s\"\nclose_timeout = \"8s\"\ntcp_user_timeout = \"9s\"\nmax_message = \"1KiB\"")
                 .unwrap();
         let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
-        let limits = Shared::new(&options, live, &mut Encoders::default(), None).limits;
+        let limits = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(35)).limits;
         assert_eq!((limits.no_progress, limits.close_time), (Duration::from_secs(7), Duration::from_secs(8)));
         assert_eq!((limits.user_timeout, limits.message_bytes_max), (Some(Duration::from_secs(9)), 1_024));
+    }
+
+    #[test]
+    fn goodbyes_take_their_drain_time_unless_the_servers_is_too_short_for_it() {
+        let options = Options::default();
+        let spread = |stop| {
+            let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
+            let shared = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(stop));
+            (shared.goodbyes.as_secs(), shared.limits_of_a_stop.close_time.as_secs())
+        };
+        assert_eq!((spread(35), spread(100), spread(10)), ((30, 5), (30, 5), (8, 2)));
     }
 }
