@@ -18,22 +18,14 @@ pub enum Route {
 pub struct Publisher {
     shared: Arc<Shared>,
     route: Route,
-    /// Publications that the hub has not answered yet.
-    asked: usize,
-    /// The server stops: the connection ends with the answer.
-    draining: bool,
 }
 
 impl Publisher {
     pub fn new(shared: Arc<Shared>, route: Route) -> Publisher {
-        Publisher { shared, route, asked: 0, draining: false }
+        Publisher { shared, route }
     }
 
-    fn respond(&self, response: Response, actions: &mut Actions) {
-        actions.respond(if self.draining { response.closing() } else { response });
-    }
-
-    fn body(&mut self, body: &[u8], actions: &mut Actions) -> Result<(), Rejection> {
+    fn body(&self, body: &[u8], actions: &mut Actions) -> Result<(), Rejection> {
         let rules = self.shared.live.rules.load();
         let publications = match self.route {
             Route::Events => ingest::events(&rules, body)?,
@@ -49,7 +41,6 @@ impl Publisher {
         if let Some(index) = publications.iter().position(own) {
             return Err(Rejection { error: "stream name is reserved".into(), index });
         }
-        self.asked = publications.len();
         actions.publish(publications.into_iter().map(entry).collect(), None);
         Ok(())
     }
@@ -75,17 +66,17 @@ impl Session for Publisher {
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
         let Inbound::Body(body) = inbound else { return };
         if let Err(rejection) = self.body(&body, actions) {
-            self.respond(json(422).body(rejection.body()), actions);
+            actions.respond(json(422).body(rejection.body()));
         }
     }
 
     fn answered(&mut self, answer: Answer, actions: &mut Actions) {
         let response = match answer {
             Answer::Published { published, .. } => {
-                self.shared.live.counters.publications.count(self.asked as u64);
+                self.shared.live.counters.publications.count(published.len() as u64);
                 let seq = published.last().map_or(0, |last| last.stamp.seq.0);
                 match self.route {
-                    Route::Events => json(201).body(format!("{{\"published\":{},\"seq\":{seq}}}", self.asked)),
+                    Route::Events => json(201).body(format!("{{\"published\":{},\"seq\":{seq}}}", published.len())),
                     Route::Broadcast => Response::new(201).field("X-Fanwire-Seq", seq.to_string()),
                 }
             }
@@ -94,7 +85,7 @@ impl Session for Publisher {
             // Nothing else was asked.
             Answer::Head(_) | Answer::Report(_) | Answer::Deleted(_) | Answer::History(_) | Answer::Resumed(_) => return,
         };
-        self.respond(response, actions);
+        actions.respond(response);
     }
 
     fn too_slow(&mut self, actions: &mut Actions) {
@@ -102,7 +93,7 @@ impl Session for Publisher {
     }
 
     fn draining(&mut self, _actions: &mut Actions) {
-        self.draining = true;
+        // The connection ends with the answer anyway.
     }
 
     fn review(&mut self, _topics: &[(SubscriptionId, TopicName)], _actions: &mut Actions) {
