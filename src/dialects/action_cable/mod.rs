@@ -35,7 +35,7 @@ use crate::http::target::argument;
 use crate::message::TopicName;
 use crate::metrics::Family;
 use crate::session::{Actions, Dialect, Door, Encoders, HeadLimits, Opening, Request};
-use crate::websocket::handshake::{HandshakeError, accept_key, is_upgrade};
+use crate::websocket::handshake::{accept_key, is_upgrade};
 use connection::Connection;
 use options::{ConnectAuth, Options};
 use pings::{Pings, Unit};
@@ -126,18 +126,16 @@ impl ActionCable {
         if head.method != "GET" || head.version != Version::Http11 || !is_upgrade(head) {
             return Opening::Respond(not_found());
         }
-        let accept = match accept_key(head, &["13"]) {
-            Ok(accept) => accept,
-            // The version is asked for first.
-            Err(_) if !has_version(head) => return Opening::Respond(wrong_version()),
-            Err(HandshakeError::UnsupportedVersion | HandshakeError::MissingVersion) => return Opening::Respond(wrong_version()),
-            Err(HandshakeError::NotAnUpgrade | HandshakeError::MissingKey | HandshakeError::BadKey) => {
-                return Opening::Respond(text(400, "Sec-WebSocket-Key is missing or is not base64 of 16 bytes").closing());
-            }
+        if !has_version(head) {
+            let wrong = text(426, "WebSocket version must be 13").field("Sec-WebSocket-Version", "13");
+            return Opening::Respond(wrong.closing());
+        }
+        let Ok(accept) = accept_key(head, &["13"]) else {
+            return Opening::Respond(text(400, "Sec-WebSocket-Key is missing or is not base64 of 16 bytes").closing());
         };
         let rules = self.shared.live.rules.load();
         // Without TLS of our own, only a proxy can tell that a client came by https.
-        let https = origin::is_https(head, false, self.trusted.contain(request.peer));
+        let https = origin::is_https(head, self.trusted.contain(request.peer));
         if !rules.origin.allows(head, https) {
             return Opening::Respond(not_found());
         }
@@ -243,10 +241,6 @@ impl Dialect for ActionCable {
 fn has_version(head: &Head<'_>) -> bool {
     let mut versions = head.fields_named("Sec-WebSocket-Version");
     versions.next() == Some("13") && versions.next().is_none()
-}
-
-fn wrong_version() -> Response {
-    text(426, "WebSocket version must be 13").field("Sec-WebSocket-Version", "13").closing()
 }
 
 /// Rails's answer to whatever is no upgrade that it takes.

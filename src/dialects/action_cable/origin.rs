@@ -47,13 +47,10 @@ impl OriginRule {
     }
 }
 
-/// How the client came: what the nearest proxy says counts if it is `trusted`, else what the listener speaks.
-pub fn is_https(head: &Head<'_>, tls: bool, trusted: bool) -> bool {
+/// Whether the nearest proxy, if it is `trusted`, says that the client came by https.
+pub fn is_https(head: &Head<'_>, trusted: bool) -> bool {
     let said = head.fields_named("X-Forwarded-Proto").flat_map(|value| value.split(',')).map(str::trim).last();
-    match said {
-        Some(said) if trusted => said.eq_ignore_ascii_case("https"),
-        Some(_) | None => tls,
-    }
+    trusted && said.is_some_and(|said| said.eq_ignore_ascii_case("https"))
 }
 
 impl Allowed {
@@ -171,10 +168,10 @@ mod tests {
     #[test]
     fn only_a_trusted_proxy_says_how_the_client_came() {
         let said = |value| head(&[("X-Forwarded-Proto", value)]);
-        assert!(is_https(&said("https"), false, true) && !is_https(&said("https"), false, false));
-        assert!(!is_https(&said("http"), true, true) && is_https(&said("http"), true, false));
+        assert!(is_https(&said("https"), true) && !is_https(&said("https"), false));
+        assert!(!is_https(&said("http"), true) && !is_https(&said("http"), false));
         // The nearest proxy speaks last.
-        assert!(is_https(&said("http, HTTPS"), false, true) && !is_https(&said("https, http"), false, true));
-        assert!(is_https(&head(&[]), true, true) && !is_https(&head(&[]), false, true));
+        assert!(is_https(&said("http, HTTPS"), true) && !is_https(&said("https, http"), true));
+        assert!(!is_https(&head(&[]), true));
     }
 }
