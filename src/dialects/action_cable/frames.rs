@@ -1,5 +1,6 @@
 //! The frames that the server makes up itself, byte for byte (specification, sections 3 and 11.1).
 
+use super::identifier;
 use crate::exchange::ConversationId;
 use crate::message::Frame;
 use crate::websocket::encoder;
@@ -85,7 +86,12 @@ pub fn disconnect(reason: Reason, reconnect: bool) -> Frame {
     text(format!("{{\"type\":\"disconnect\",\"reason\":\"{}\",\"reconnect\":{reconnect}}}", reason.text()).as_bytes())
 }
 
-/// The identifier token in the prefix of a subscription's data frames.
+/// What the data frames of a subscription begin with; payload and `}` follow.
+pub fn data_prefix(identifier: &str) -> Frame {
+    [BEFORE_TOKEN, identifier::token(identifier).as_bytes(), AFTER_TOKEN].concat().into()
+}
+
+/// The identifier token in [`data_prefix`].
 pub fn token_of(prefix: &[u8]) -> &[u8] {
     &prefix[BEFORE_TOKEN.len()..prefix.len() - AFTER_TOKEN.len()]
 }
@@ -124,7 +130,6 @@ fn text(json: &[u8]) -> Frame {
 
 #[cfg(test)]
 mod tests {
-    use super::super::identifier;
     use super::*;
 
     #[test]
@@ -151,9 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_prefix_has_its_109_bytes() {
+        let prefix = data_prefix(r#"{"channel":"ApiChannel","key":"abcdef012345","events":"announcements"}"#);
+        let expected =
+            r#"{"identifier":"{\"channel\":\"ApiChannel\",\"key\":\"abcdef012345\",\"events\":\"announcements\"}","message":"#;
+        assert_eq!((std::str::from_utf8(&prefix).unwrap(), expected.len()), (expected, 109));
+    }
+
+    #[test]
     fn the_token_is_found_in_the_prefix() {
         for decoded in ["", "x", r#"{"channel":"A"}"#] {
-            assert_eq!(token_of(&identifier::data_prefix(decoded)), identifier::token(decoded).as_bytes());
+            assert_eq!(token_of(&data_prefix(decoded)), identifier::token(decoded).as_bytes());
         }
     }
 

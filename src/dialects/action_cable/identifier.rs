@@ -10,11 +10,6 @@ pub fn token(identifier: &str) -> String {
     serde_json::to_string(identifier).expect("a string is always JSON")
 }
 
-/// What a data frame of this subscription begins with; payload and `}` follow.
-pub fn data_prefix(identifier: &str) -> Vec<u8> {
-    [b"{\"identifier\":", token(identifier).as_bytes(), b",\"message\":"].concat()
-}
-
 /// The JSON object inside an identifier. Not to be shown: it holds the client's key.
 pub struct Identifier {
     pub channel: String,
@@ -81,14 +76,6 @@ mod tests {
         ] {
             assert_eq!(token(decoded), token_);
         }
-    }
-
-    #[test]
-    fn the_documents_prefix_has_its_109_bytes() {
-        let prefix = data_prefix(r#"{"channel":"ApiChannel","key":"abcdef012345","events":"announcements"}"#);
-        let expected =
-            r#"{"identifier":"{\"channel\":\"ApiChannel\",\"key\":\"abcdef012345\",\"events\":\"announcements\"}","message":"#;
-        assert_eq!((String::from_utf8(prefix).unwrap().as_str(), expected.len()), (expected, 109));
     }
 
     #[test]

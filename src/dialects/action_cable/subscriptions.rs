@@ -1,8 +1,7 @@
 //! The subscriptions of one connection: an identifier each, and ids for the streams of all.
 
 use super::channel::{Accepted, Channel, Reject};
-use super::frames::token_of;
-use super::identifier;
+use super::frames::{data_prefix, token_of};
 use super::rules::Key;
 use crate::exchange::{JoinTopic, StartAt, SubscriptionId};
 use crate::message::{Frame, Seq, TopicName};
@@ -109,7 +108,7 @@ impl Subscriptions {
         let first = self.gap(streams.len()).ok_or(Reject::TooManyStreams)?;
         let count = streams.len() as u16;
         let streams = streams.into_iter().map(|name| Stream { name, sent_after: Seq(0) }).collect();
-        let prefix = identifier::data_prefix(identifier).into();
+        let prefix = data_prefix(identifier);
         // Most connections have one.
         self.list.reserve_exact(1);
         self.list.push(Subscription { prefix, first, count, state, channel, key, streams });
