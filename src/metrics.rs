@@ -1,4 +1,4 @@
-//! What the server counts: arrays of one writer each, summed when somebody asks.
+//! What the server counts: arrays of one writer each, summed when somebody asks, and families of rare events that anybody counts.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,8 @@ counters! {
     /// Runs of messages concatenated into one frame.
     Runs,
     BytesIn, BytesOut,
+    /// Pings of Action Cable, also those that took the place of one that waited.
+    Pings,
     /// Write calls to sockets.
     Writes,
     /// Connections that fell behind, and that caught up again or ended while behind: the difference is how many lag now.
@@ -169,7 +171,7 @@ impl Family {
         self.add("", count);
     }
 
-    /// Takes back from a gauge.
+    /// Takes back from a gauge without a label.
     pub fn sub(&self, count: u64) {
         self.numbers[0].1.fetch_sub(count, Relaxed);
     }

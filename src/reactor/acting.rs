@@ -68,6 +68,7 @@ impl<T: Transport> Reactor<T> {
                 Action::Begin(response) => self.begin(index, &response),
                 Action::Send(frame) => self.push(index, Run::new(frame), true),
                 Action::Ping(frame) => {
+                    self.count(Counter::Pings, 1);
                     let slot = &mut self.connections[index];
                     slot.outbox.push_ping(frame, self.now.micros);
                     slot.sent = self.tick;

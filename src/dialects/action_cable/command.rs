@@ -74,7 +74,7 @@ pub enum BadInput {
     Identifier,
     /// A whisper that says nothing.
     Data,
-    /// `unsubscribe` or `message` for an identifier that is not live.
+    /// `unsubscribe`, `message` or `whisper` for an identifier that is not live.
     NotLive,
 }
 

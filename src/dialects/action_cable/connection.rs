@@ -236,8 +236,6 @@ impl Connection {
 
     fn subscribe(&mut self, identifier: &str, history: Option<History>, actions: &mut Actions) {
         let token = identifier::token(identifier);
-        // On a base connection it is an unknown key like any other.
-        let history = history.filter(|_| self.extended().is_some());
         if self.subscriptions.find(&token).is_some() {
             return self.subscribe_again(&token, history, actions);
         }
@@ -658,7 +656,6 @@ impl Session for Connection {
         if !self.is_resuming()
             && let Some(ping) = self.pings.take(live, actions.now)
         {
-            live.counters.pings.count(1);
             actions.ping(ping);
             let patience = self.shared().pong_timeout;
             if let Some(extended) = self.extended_mut()

@@ -14,7 +14,6 @@ pub struct Counters {
     bad_input: Arc<Family>,
     pub duplicates: Arc<Family>,
     pub performs_ignored: Arc<Family>,
-    pub pings: Arc<Family>,
     pub publications: Arc<Family>,
     disconnects: Arc<Family>,
     history: Arc<Family>,
@@ -29,7 +28,11 @@ impl Default for Counters {
         // Of the hub's refusals no rule of the dialect is the cause.
         let causes = Reject::ALL.iter().map(|reject| reject.cause()).chain([BUSY]).collect();
         Counters {
-            subscriptions: Arc::new(Family::single("action_cable_subscriptions", "Confirmed subscriptions", Kind::Gauge)),
+            subscriptions: Arc::new(Family::single(
+                "action_cable_subscriptions",
+                "Subscriptions that live or wait to be confirmed",
+                Kind::Gauge,
+            )),
             confirms: single("action_cable_confirms", "Subscriptions confirmed"),
             rejects: family("action_cable_rejects", "Subscriptions rejected", "cause", causes),
             bad_input: family(
@@ -40,7 +43,6 @@ impl Default for Counters {
             ),
             duplicates: single("action_cable_duplicates", "Subscribes of an identifier that was live already"),
             performs_ignored: single("action_cable_performs_ignored", "Actions that no channel has"),
-            pings: single("action_cable_pings", "Pings sent"),
             publications: single("action_cable_publications", "Messages published over this dialect's paths"),
             disconnects: family(
                 "action_cable_disconnects",
@@ -66,7 +68,6 @@ impl Counters {
             &self.bad_input,
             &self.duplicates,
             &self.performs_ignored,
-            &self.pings,
             &self.publications,
             &self.disconnects,
             &self.history,

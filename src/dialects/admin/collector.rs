@@ -72,7 +72,8 @@ impl Reading {
         counter(out, "runs", "Runs of messages sent as one frame", self.0.sum(Counter::Runs))?;
         counter(out, "bytes_in", "Bytes read from sockets", self.0.sum(Counter::BytesIn))?;
         counter(out, "bytes_out", "Bytes taken by sockets", self.0.sum(Counter::BytesOut))?;
-        counter(out, "writes", "Write calls to sockets", self.0.sum(Counter::Writes))
+        counter(out, "writes", "Write calls to sockets", self.0.sum(Counter::Writes))?;
+        counter(out, "action_cable_pings", "Pings sent", self.0.sum(Counter::Pings))
     }
 
     fn trouble(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
