@@ -133,8 +133,8 @@ pub struct Joined {
     pub gap: bool,
     /// The cursor was newer than anything this server has stamped. It counts as none; `gap` is set too.
     pub foreign: bool,
-    /// Answers [`Join::history`]; messages up to `head`.
-    pub replay: Option<Replay>,
+    /// Answers [`Join::history`]; messages up to `head`. `None` also where none was asked for.
+    pub replay: Replay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

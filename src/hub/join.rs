@@ -40,8 +40,8 @@ impl Hub {
             self.trim(topic);
         }
         let missing = |(topic, found): (&JoinTopic, &Option<TopicId>)| {
-            let stored = found.and_then(|id| self.topics.get(id)).map_or(0, |topic| self.view(topic, join.reach).len());
-            topic.must_have_messages && stored == 0
+            let shows = |id| self.topics.get(id).is_some_and(|topic| self.view(topic, join.reach).len() > 0);
+            topic.must_have_messages && !found.is_some_and(shows)
         };
         if join.topics.iter().zip(&found).any(missing) {
             return Err(Refusal::TopicMissing);
@@ -79,7 +79,7 @@ impl Hub {
                 self.wait_for_readers(id);
             }
         }
-        let replay = join.history.as_ref().map(|missed| self.history(missed, join.reach));
+        let replay = join.history.as_ref().and_then(|missed| self.history(missed, join.reach));
         Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay }, created))
     }
 

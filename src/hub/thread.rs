@@ -125,7 +125,7 @@ fn hand_over(hub: &mut Hub, ports: &mut [Box<dyn Port>], replies: &mut [Vec<ToRe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::{Answer, Cursor, Join, Question, StartAt};
+    use crate::exchange::{Answer, Join, Question, StartAt};
     use crate::hub::Heartbeat;
     use crate::hub::request::{Origin, ReadTopic};
     use crate::hub::testing::{Bench, entry, settings, topic};
@@ -172,8 +172,7 @@ mod tests {
     }
 
     fn join(reactor: u16, name: &str) -> ToHub {
-        let join =
-            Join { topics: vec![topic(name, StartAt::Now)], cursor: Cursor::default(), subscribers_max: 0, ..Join::default() };
+        let join = Join { topics: vec![topic(name, StartAt::Now)], ..Join::default() };
         ToHub::Join { origin: Bench::origin(reactor), join, first: true }
     }
 

@@ -44,8 +44,7 @@ type Encodings = SmallVec<[(u32, EncodingId); 4]>;
 /// A page as one run, for connections with the same subscriptions.
 struct Rendered {
     encodings: Encodings,
-    /// Its frames are the tails of one prefix, and another client's prefix may take its place.
-    prefixed: bool,
+    /// If its frames are the tails of one prefix, another client's prefix may take its place.
     run: Arc<Run>,
     deliveries: u64,
 }
@@ -188,7 +187,7 @@ impl<T: Transport> Reactor<T> {
     fn deliver(&mut self, topic: TopicId, message: Arc<Message>) {
         let before = self.seen;
         self.seen = self.seen.max(message.stamp.seq);
-        let excludes = message.except.is_some();
+        let excludes = self.excluded(&message).is_some();
         if excludes || self.run.as_ref().is_some_and(|run| run.topic != topic || run.bytes + message.payload.len() > RUN_BYTES) {
             self.close_run();
         }
@@ -219,7 +218,7 @@ impl<T: Transport> Reactor<T> {
         let mut newest: Option<(u32, Arc<Run>)> = None;
         let mut singles: Vec<Single> = Vec::new();
         let mut deliveries = 0;
-        // Such a message is a run of its own.
+        // A message that leaves out somebody here is a run of its own.
         let excluded = run.messages.first().and_then(|message| self.excluded(message));
         for (at, listener) in listeners.iter().enumerate() {
             if excluded == Some(listener.connection) {
@@ -617,7 +616,9 @@ impl<T: Transport> Reactor<T> {
         // With one subscription per topic the page depends on the read and the encodings alone, but for one prefix.
         let alike = if once && !tells_removals { self.encodings(&takers) } else { None };
         let known = match (&alike, &*rendered) {
-            (Some((encodings, prefix)), Some(known)) if *encodings == known.encodings && prefix.is_some() == known.prefixed => {
+            (Some((encodings, prefix)), Some(known))
+                if *encodings == known.encodings && prefix.is_some() == matches!(*known.run, Run::Prefixed { .. }) =>
+            {
                 let run = prefix.as_ref().map_or_else(|| known.run.clone(), |prefix| known.run.behind(prefix));
                 Some((run, known.deliveries))
             }
@@ -694,8 +695,8 @@ impl<T: Transport> Reactor<T> {
             None => (frames.close(), shared),
         };
         self.count(Counter::Deliveries, shared);
-        if let (Some((encodings, prefix)), None, [run]) = (alike, &rendered, &runs[..]) {
-            *rendered = Some(Rendered { encodings, prefixed: prefix.is_some(), run: run.clone(), deliveries: shared });
+        if let (Some((encodings, _)), None, [run]) = (alike, &rendered, &runs[..]) {
+            *rendered = Some(Rendered { encodings, run: run.clone(), deliveries: shared });
         }
         for run in runs {
             self.push(index, run, prompt);
@@ -790,7 +791,6 @@ impl<T: Transport> Reactor<T> {
             }
         }
         for listener in &gone.listeners {
-            self.subscribers.forget(listener);
             let index = listener.connection;
             if self.connections[index].has_left_all() {
                 // The hub took the subscriptions with the topic; that the connection has none left only we know.

@@ -21,7 +21,7 @@ pub struct Listener {
 const _: () = assert!(size_of::<Listener>() == 12);
 
 /// A [`Delivery`] as its listeners keep it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Shared(EncodingId),
     /// An index for [`Subscribers::prefixed`].
@@ -138,26 +138,26 @@ impl Subscribers {
     pub fn remove(&mut self, local: u32, at: u32) -> (TopicId, Option<Listener>) {
         let topic = &mut self.topics[local as usize];
         let gone = topic.listeners.swap_remove(at as usize);
-        if let Way::Prefixed(index) = gone.way() {
-            self.prefixes.leave(index);
-        }
         let id = topic.id;
         let moved = topic.listeners.get(at as usize).copied();
         if topic.listeners.is_empty() {
             self.topics.remove(local as usize);
             self.by_id.remove(&id);
         }
+        self.forget(&gone);
         (id, moved)
     }
 
-    /// Takes a whole topic out, listeners and all. Their prefixes stay until [`Subscribers::forget`].
+    /// Takes a whole topic out, listeners and all.
     pub fn take(&mut self, id: TopicId) -> Option<LocalTopic> {
         let local = self.by_id.remove(&id)?;
-        Some(self.topics.remove(local as usize))
+        let topic = self.topics.remove(local as usize);
+        topic.listeners.iter().for_each(|listener| self.forget(listener));
+        Some(topic)
     }
 
-    /// Gives up the prefix of a listener that was taken out with its topic.
-    pub fn forget(&mut self, listener: &Listener) {
+    /// Gives up the prefix of a listener that was taken out.
+    fn forget(&mut self, listener: &Listener) {
         if let Way::Prefixed(index) = listener.way() {
             self.prefixes.leave(index);
         }

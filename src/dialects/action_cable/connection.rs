@@ -527,14 +527,14 @@ impl Session for Connection {
                 self.shared().live.counters.confirms.count(1);
                 actions.send(frames::verdict(&token, Verdict::Confirm));
                 if history {
-                    let confirmed = self.replay(first, replay.flatten(), actions);
+                    let confirmed = self.replay(first, replay, actions);
                     self.tell_history(&token, confirmed, actions);
                 }
             }
             Some(Asked::Release { first, history }) => {
                 let Some(subscription) = self.attached(first, joined.head) else { return };
                 let token: Box<[u8]> = subscription.token().into();
-                match (self.replay(first, replay.flatten(), actions), history) {
+                match (self.replay(first, replay, actions), history) {
                     (true, true) => self.tell_history(&token, true, actions),
                     (true, false) => {}
                     // Its client would never know of the hole.
@@ -544,7 +544,7 @@ impl Session for Connection {
             Some(Asked::Rejoin { id }) => {
                 let encoding = self.encoding(id);
                 let Some(subscription) = self.subscriptions.of(SubscriptionId(id)) else { return };
-                match replay.flatten() {
+                match replay {
                     Some(messages) => actions.replay(encoding, subscription.prefix.clone(), messages),
                     None => self.goodbye(Reason::TooSlow, true, actions),
                 }
