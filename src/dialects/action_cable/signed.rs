@@ -60,6 +60,10 @@ pub fn verify(keys: &[SigningKey], signed: &str) -> Option<String> {
     if !bool::from(verified) {
         return None;
     }
+    // The decoder takes several texts with padding in a row for one.
+    if name.trim_end_matches('=').contains('=') {
+        return None;
+    }
     let text = String::from_utf8(BASE64.decode(name.as_bytes()).ok()?).ok()?;
     json::string(&text)
 }
@@ -171,7 +175,7 @@ mod tests {
         for text in ["17", "[\"a\"]", "a", "", "\"a", "\"\\ud800\"", "\"a\" b"] {
             assert_eq!(verify(&keys, &sealed(&BASE64.encode(text.as_bytes()))), None, "{text}");
         }
-        for bad in ["ImEi!", "ImEi=", "Im Ei", "", "InBvc3RzIg", "ImE_Ig=="] {
+        for bad in ["ImEi!", "ImEi=", "Im Ei", "", "InBvc3RzIg", "ImE_Ig==", "Ig==Mg==Ig=="] {
             assert_eq!(verify(&keys, &sealed(bad)), None, "{bad}");
         }
         assert_eq!(verify(&keys, &sealed(&BASE64.encode(br#" "\u0041\"" "#))).as_deref(), Some("A\""));
