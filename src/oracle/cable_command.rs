@@ -1,6 +1,6 @@
 //! Commands of Action Cable, and the identifiers inside, against serde_json's trees.
 
-use crate::dialects::action_cable::command::{BadInput, Command, History, Position, Reader};
+use crate::dialects::action_cable::command::{self, BadInput, Command, History, Position};
 use crate::dialects::action_cable::identifier::{self, Identifier, Value as Param};
 use crate::json;
 use serde_json::{Map, Value};
@@ -16,11 +16,9 @@ pub fn cable_command(bytes: &[u8]) {
 fn reads_alike(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     check_identifier(text);
-    let mut reader = Reader::default();
     let mut held = false;
     for extended in [false, true] {
-        let command = reader.read(text, extended);
-        assert!(command == reader.read(text, extended), "a reader says the same again: {text:?}");
+        let command = command::read(text, extended);
         if let Ok(Command::Subscribe { identifier, .. }) = &command {
             check_identifier(identifier);
         }
@@ -41,10 +39,10 @@ fn plainly(text: &str, extended: bool) -> Option<Result<Command, BadInput>> {
         return Some(Err(BadInput::NotJson));
     }
     let Value::Object(object) = serde_json::from_str(text).ok()? else { return Some(Err(BadInput::NotObject)) };
-    let command = command(&object, extended);
+    let command = expected(&object, extended);
     let Ok(Command::Whisper { identifier, data }) = command else { return Some(command) };
     // The text of `data` is not in the tree: the reader's own has to say the same, and be without white space.
-    let Ok(Command::Whisper { data: read, .. }) = Reader::default().read(text, extended) else {
+    let Ok(Command::Whisper { data: read, .. }) = command::read(text, extended) else {
         return Some(Err(BadInput::Data));
     };
     assert_eq!(serde_json::from_slice::<Value>(&read).ok(), serde_json::from_slice(&data).ok(), "{text:?}");
@@ -54,7 +52,7 @@ fn plainly(text: &str, extended: bool) -> Option<Result<Command, BadInput>> {
     Some(Ok(Command::Whisper { identifier, data: read }))
 }
 
-fn command(object: &Map<String, Value>, extended: bool) -> Result<Command, BadInput> {
+fn expected(object: &Map<String, Value>, extended: bool) -> Result<Command, BadInput> {
     let verb = object.get("command").and_then(Value::as_str).ok_or(BadInput::Command)?;
     let base = ["subscribe", "unsubscribe", "message"];
     let more = ["history", "whisper", "presence", "join", "leave", "ping", "pong"];

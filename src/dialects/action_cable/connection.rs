@@ -8,7 +8,7 @@
 //! While the hub is asked no further command is read: commands take effect, and are answered, in the order they came.
 
 use super::channel::{Reject, admit};
-use super::command::{BadInput, Command, History, Reader};
+use super::command::{self, BadInput, Command, History};
 use super::flood::Flood;
 use super::frames::{self, Reason, Verdict};
 use super::history;
@@ -503,7 +503,7 @@ impl Session for Connection {
             return self.close(1008, actions);
         }
         match inbound {
-            Inbound::Text(text) => match Reader::default().read(text, self.extended().is_some()) {
+            Inbound::Text(text) => match command::read(text, self.extended().is_some()) {
                 Ok(command) => {
                     if let Some(extended) = self.extended_mut() {
                         extended.silent_at = None;
