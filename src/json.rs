@@ -62,6 +62,12 @@ impl fmt::Display for JsonError {
     }
 }
 
+/// What an error tells of a text that is no JSON value; `None` if it is one.
+pub fn not_json(text: &str) -> Option<String> {
+    let error = compact(text.as_bytes(), &mut Vec::new(), usize::MAX).err()?;
+    Some(format!("not JSON: {error}"))
+}
+
 /// Appends the one JSON value in `text` to `out`, without insignificant white space.
 ///
 /// `depth_max` bounds how many arrays and objects may be open at once. Takes time linear in the text, recurses never.

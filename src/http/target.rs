@@ -14,6 +14,11 @@ pub fn split_absolute(target: &str) -> Option<(&str, &str)> {
     }
 }
 
+/// Whether a path can be configured: every request for it spells it the same.
+pub fn is_plain(path: &str) -> bool {
+    path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte))
+}
+
 /// Whether every `%` is followed by two hex digits.
 pub fn escapes_hold(text: &str) -> bool {
     text.split('%').skip(1).all(|part| part.len() >= 2 && part.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))

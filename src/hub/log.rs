@@ -69,8 +69,8 @@ impl Log {
         self.messages.partition_point(is_too_old)
     }
 
-    /// The oldest message from this index on with this event id. Costs nothing in a log without any, which is nearly every log that is asked:
-    /// whoever resumes a stream of events sends an id that the server made up from a stamp.
+    /// The oldest message from this index on with this event id. Costs nothing in a log without any, which is nearly every
+    /// log that is asked: whoever resumes a stream of events sends an id that the server made up from a stamp.
     pub fn oldest_with_event(&self, first: usize, id: &[u8]) -> Option<&Arc<Message>> {
         let named = self.from(first).filter(|message| message.event_id().is_some());
         named.take(self.event_ids).find(|message| message.event_id() == Some(id))

@@ -101,12 +101,9 @@ fn each(text: &str, read: impl Fn(&str) -> Result<Publication, Cow<'static, str>
     read.collect()
 }
 
-/// Where a text is wrong, in the words of our own pass.
+/// Where a text is wrong.
 fn not_json(text: &str) -> Cow<'static, str> {
-    match json::compact(text.as_bytes(), &mut Vec::new(), usize::MAX) {
-        Ok(()) => "expected an object or an array of objects".into(),
-        Err(error) => format!("not JSON: {error}").into(),
-    }
+    json::not_json(text).map_or("expected an object or an array of objects".into(), Cow::from)
 }
 
 /// Members of an object as they are written; `None` for one that is not there.

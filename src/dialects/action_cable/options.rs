@@ -4,6 +4,7 @@ use super::rules::Rules;
 use crate::access::digest;
 use crate::access::secret::{Secret, Sha256};
 use crate::exchange::Reach;
+use crate::http::target::is_plain;
 use crate::units;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -351,8 +352,6 @@ impl Options {
     }
 
     fn check_paths(&self) -> Result<(), (String, String)> {
-        let is_plain =
-            |path: &str| path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte));
         demand(is_plain(&self.path), "path", "must be a plain path that begins with \"/\"")?;
         demand(!self.path.ends_with('/'), "path", "must not end with \"/\": it is served with and without")?;
         let publishing = [("events_path", &self.events_path), ("broadcast_path", &self.broadcast_path)];

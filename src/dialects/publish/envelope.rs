@@ -41,11 +41,7 @@ pub fn read(text: &str, key: &Key, events_topic: Option<&TopicName>) -> Result<(
         vec![allowed(entry(text, 0)?, 0)?]
     } else {
         // serde would read other shapes into structs, too.
-        let problem = match json::compact(text.as_bytes(), &mut Vec::new(), usize::MAX) {
-            Ok(()) => "expected an object or an array of objects".into(),
-            Err(error) => format!("not JSON: {error}"),
-        };
-        return Err(Rejection::at(0, 422, problem));
+        return Err(Rejection::at(0, 422, json::not_json(text).unwrap_or("expected an object or an array of objects".into())));
     };
     let topics = entries.iter().map(|entry: &Entry| entry.topic.clone()).collect();
     Ok((entries, Asked { topics, array }))
@@ -61,12 +57,9 @@ fn array_of(text: &str) -> Result<Vec<&str>, Rejection> {
     }
 }
 
-/// Where a text is wrong that serde did not take, in the words of our own pass.
-fn not_json(text: &str) -> Cow<'static, str> {
-    match json::compact(text.as_bytes(), &mut Vec::new(), usize::MAX) {
-        Ok(()) => "not JSON".into(),
-        Err(error) => format!("not JSON: {error}").into(),
-    }
+/// Where a text is wrong that serde did not take.
+fn not_json(text: &str) -> String {
+    json::not_json(text).unwrap_or("not JSON".into())
 }
 
 /// Reads one object.

@@ -1,5 +1,6 @@
 //! `[publish]`: what of the native ingest can be set.
 
+use crate::http::target::is_plain;
 use crate::units::size;
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -24,6 +25,6 @@ impl Default for Options {
 fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     String::deserialize(from)
         .ok()
-        .filter(|path| path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte)))
+        .filter(|path| is_plain(path))
         .ok_or_else(|| D::Error::custom("expected a path like \"/publish\": visible ASCII without ?, # and %"))
 }

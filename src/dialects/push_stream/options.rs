@@ -1,6 +1,7 @@
 //! `[push_stream]` of the configuration: keys, defaults and limits.
 
 use super::channels;
+use crate::http::target::is_plain;
 use crate::message::TopicName;
 use crate::units;
 use serde::Deserialize;
@@ -238,7 +239,7 @@ impl Options {
         let routes: Vec<_> = prefixes.into_iter().chain(exact).filter(|(_, path)| !path.is_empty()).collect();
         for (place, (key, path)) in routes.iter().enumerate() {
             demand(path.starts_with('/'), key, "must begin with \"/\"")?;
-            demand(path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte)), key, "is not a plain path")?;
+            demand(is_plain(path), key, "is not a plain path")?;
             if let Some((other, _)) = routes[..place].iter().find(|(_, earlier)| earlier == path) {
                 return Err((key, format!("is the same path as {other}")));
             }
