@@ -77,7 +77,7 @@ pub enum Opening {
     Respond(Response),
 }
 
-/// One client's conversation: pure, small (24 bytes if it may idle), and the only heap object of an idle connection.
+/// One client's conversation: pure, and small if it may idle, since beside its slot it is what such a connection costs.
 pub trait Session: Send {
     fn limits(&self) -> &ConnectionLimits;
 
