@@ -174,19 +174,21 @@ fn ac_15_pings_of_1000_connections_are_spread_evenly() {
 #[test]
 fn ac_16_a_client_may_choose_interval_and_unit_of_its_pings() {
     let server = Server::with_cable("", "");
-    // Query, tenths of seconds between two pings, units per second.
+    // No whole tenth of a second: the smallest digits count, too.
+    server.advance(0.012_345);
+    // Query, tenths of seconds between two pings, nanoseconds of the unit.
     let queries: [(&str, u64, u64); 11] = [
-        ("?pi=1&ptp=ms", 10, 1_000),
-        ("?pi=0", 30, 1),
-        ("?pi=1", 10, 1),
-        ("?pi=5&ptp=s", 50, 1),
-        ("?ptp=ns", 30, 1_000_000_000),
-        ("?pi=61&ptp=ms", 30, 1_000),
-        ("?pi=-1", 30, 1),
-        ("?pi=1.5", 30, 1),
-        ("?pi=&ptp=", 30, 1),
-        ("?pi=x&ptp=us", 30, 1),
-        ("?pi=99999999999999999999", 30, 1),
+        ("?pi=1&ptp=ms", 10, 1_000_000),
+        ("?pi=0", 30, 1_000_000_000),
+        ("?pi=1", 10, 1_000_000_000),
+        ("?pi=5&ptp=s", 50, 1_000_000_000),
+        ("?ptp=ns", 30, 1),
+        ("?pi=61&ptp=ms", 30, 1_000_000),
+        ("?pi=-1", 30, 1_000_000_000),
+        ("?pi=1.5", 30, 1_000_000_000),
+        ("?pi=&ptp=", 30, 1_000_000_000),
+        ("?pi=x&ptp=us", 30, 1_000_000_000),
+        ("?pi=99999999999999999999", 30, 1_000_000_000),
     ];
     for protocol in ["actioncable-v1-json", "actioncable-v1-ext-json"] {
         let fields = format!("Sec-WebSocket-Protocol: {protocol}\r\n");
@@ -203,7 +205,7 @@ fn ac_16_a_client_may_choose_interval_and_unit_of_its_pings() {
             for ((cable, steps), (query, _, unit)) in cables.iter_mut().zip(&mut steps).zip(queries) {
                 while cable.has_bytes() {
                     let number = ping_number(&cable.text()).expect("a ping");
-                    assert_eq!(number / unit, server.seconds(), "{query}");
+                    assert_eq!(number, server.unix_micros() * 1_000 / unit, "{query}");
                     steps.push(step);
                 }
             }

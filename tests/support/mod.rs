@@ -209,9 +209,14 @@ impl Server {
         self.metrics().sum(counter)
     }
 
+    /// Microseconds on the server's wall clock.
+    pub fn unix_micros(&self) -> u64 {
+        self.wall.get()
+    }
+
     /// Whole seconds on the server's wall clock.
     pub fn seconds(&self) -> u64 {
-        self.wall.get() / 1_000_000
+        self.unix_micros() / 1_000_000
     }
 
     /// Turns both clocks on at once.
