@@ -6,6 +6,7 @@ use crate::support::{Cable, Caller, Client, Door, REACTORS, Server, dev_cable, m
 use fanwire::metrics::Counter;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 /// A subscriber of the public stream `s` that reads nothing beyond its confirm.
 fn never_reading(server: &Server, reactor: usize) -> Cable {
@@ -71,6 +72,33 @@ fn stall(server: &Server, publisher: &mut Caller, fast: &mut Cable) -> usize {
 }
 
 const BYTES: usize = 16_000;
+
+/// AC-59, "others' delivery time stays unchanged": it is that of a server where everybody reads.
+#[test]
+fn delivery_beside_one_who_stopped_reading_takes_as_long_as_without() {
+    let keys = format!("{PATIENT}\nhistory_limit = 1000");
+    let mut sides = [(); 2].map(|()| {
+        let server = Server::with_cable(&keys, "");
+        let (publisher, mut fast) = (server.caller(3), Cable::open(&server, 1));
+        fast.subscribe(&public("s"));
+        (server, publisher, fast)
+    });
+    let [_, (server, publisher, fast)] = &mut sides;
+    let _slow = never_reading(server, 1);
+    stall(server, publisher, fast);
+    // In turns, so that whatever else the machine does slows both.
+    let mut times = [Vec::new(), Vec::new()];
+    for number in 0..300 {
+        for ((server, publisher, fast), times) in sides.iter_mut().zip(&mut times) {
+            let began = Instant::now();
+            publish(server, publisher, fast, number..number + 1, 100);
+            times.push(began.elapsed());
+        }
+    }
+    assert_eq!([&sides[0], &sides[1]].map(|(server, ..)| server.count(Counter::Lagging)), [0, 1]);
+    let [without, beside] = times.map(|mut times| *times.select_nth_unstable(150).1);
+    assert!(beside <= 3 * without + Duration::from_millis(2), "{beside:?} beside, {without:?} without");
+}
 
 #[test]
 fn ac_59_who_stops_reading_is_closed_too_slow_and_nobody_else_waits() {
