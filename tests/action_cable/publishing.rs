@@ -19,7 +19,7 @@ fn ask(client: &mut Client, method: &str, target: &str, key: &str, body: &str) -
 
 #[test]
 fn ac_63_sensitive_members_reach_nobody_however_they_are_spelled() {
-    let server = Server::with_cable("", "");
+    let server = Server::with_cable(PUBLIC, "");
     let mut cable = Cable::open(&server, 1);
     let identifier = api("users;api_keys;flags;github_tokens;smoke_detectors;api_tokens;posts");
     cable.subscribe(&identifier);
@@ -57,6 +57,24 @@ fn ac_63_sensitive_members_reach_nobody_however_they_are_spelled() {
         // The same on the other way, whatever stands around the object.
         server.broadcast(2, &format!("api:{}_create", token(class)), &format!("{{\"x\":1,\"object\":{object},\"y\":[]}}"));
         cable.expect_data(&identifier, &format!("{{\"x\":1,\"object\":{expected},\"y\":[]}}"));
+    }
+    // What has no class comes on the other way alone.
+    for (token, members) in [
+        ("audits", &["remote_address", "request_uuid"][..]),
+        ("emails_addressees", &["name", "email_address", "manage_key"]),
+        ("emails_preferences", &["consent_via", "consent_comment"]),
+        ("ignored_users", &["user_name", "user_id"]),
+    ] {
+        for kind in ["create", "update", "destroy"] {
+            let stream = format!("api:{token}_{kind}");
+            cable.subscribe(&public(&stream));
+            for member in members {
+                let object = format!("{{\"id\":1,\"{member}\":\"SECRET\",\"x{member}\":2}}");
+                server.broadcast(2, &stream, &format!("{{\"object\":{object}}}"));
+                cable.expect_data(&public(&stream), &format!("{{\"object\":{{\"id\":1,\"x{member}\":2}}}}"));
+            }
+            assert!(!server.stored(&stream).iter().any(|envelope| envelope.text.contains("SECRET")), "{stream}");
+        }
     }
     // `object` itself spelled with escapes, or twice.
     server.broadcast(2, "api:api_keys_create", r#"{"\u006fbject":{"key":"SECRET"},"object":{"key":"SECRET","id":1}}"#);
