@@ -1,8 +1,8 @@
 //! AC-76 to AC-79: positions, histories, and connections that go on where another ended.
 
 use crate::support::cable::{
-    PUBLIC, SECOND_KEY, api, api_with, configuration, confirm, confirm_history, data, digest, history, positioned, public,
-    reject, reject_history, string,
+    PUBLIC, SECOND_KEY, WELCOME, api, api_with, configuration, confirm, confirm_history, data, digest, history, positioned,
+    public, reject, reject_history, string,
 };
 use crate::support::{Cable, Caller, Client, Door, REACTORS, Server};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -105,6 +105,29 @@ fn ac_76_extended_frames_say_where_they_stand_and_base_ones_do_not() {
         cable.command("subscribe", &api("posts"), ",\"history\":{\"since\":1}");
         assert_eq!(cable.texts(&server), [confirm(&api("posts"))]);
     }
+    // Nor does one that presents another's `sid` go on with anything, whether that other is there or gone.
+    let presenting = |sid: &str| {
+        let fields = "Sec-WebSocket-Protocol: actioncable-v1-json\r\n";
+        let mut cable = Cable::asking(Client::on(&server, 2), &format!("/cable?sid={sid}"), fields);
+        assert_eq!(cable.text(), WELCOME);
+        cable
+    };
+    let mut beside = presenting(&sid);
+    server.broadcast(3, "s", "1");
+    assert_eq!(cable.position().2, offsets[0] + 1);
+    cut(&server, cable);
+    let mut behind = presenting(&sid);
+    server.broadcast(3, "s", "2");
+    // Longer than `restore_hold`.
+    server.pass(6.0);
+    for cable in [&mut beside, &mut behind] {
+        assert!(cable.texts(&server).is_empty());
+        cable.expect_reject("fence");
+    }
+    // It is as good as before for those who may have it.
+    let restored_ids = [public("s"), public("t"), plain.to_owned()].map(|identifier| string(&identifier)).join(",");
+    let (_, welcome) = Cable::resuming(&server, 3, &sid);
+    assert!(welcome.ends_with(&format!(",\"restored\":true,\"restored_ids\":[{restored_ids}]}}")), "{welcome}");
     // Where it is not offered there is only the base.
     let server = Server::with_cable("extended = false", "");
     let fields = "Sec-WebSocket-Protocol: actioncable-v1-ext-json, actioncable-v1-json\r\n";
