@@ -1,6 +1,8 @@
 //! Sections 10.2 and 11.4: messages that leave somebody out, and the other commands of the extended protocol.
 
-use crate::support::cable::{PUBLIC, api, data, event, history, positioned, public, reject_history, string};
+use crate::support::cable::{
+    PUBLIC, api, confirm, confirm_history, data, event, history, positioned, public, reject_history, string,
+};
 use crate::support::{Cable, Caller, Door, Server};
 
 const WHISPER: &str = "whisper = true\npublic_streams = true\npublic_prefixes = [\"\"]";
@@ -267,4 +269,29 @@ fn a_deleted_topic_begins_again_and_its_subscribers_stay() {
         }
         assert_eq!(cable.position().2, 1);
     }
+}
+
+/// A log keeps what the dialect with the longer memory shows, and each dialect shows its own.
+#[test]
+fn what_is_too_old_for_push_stream_is_still_history_here_and_keeps_the_channel() {
+    let own = "message_ttl = \"20s\"\nchannel_inactivity = \"5s\"";
+    let server = Server::with_both(own, &format!("{PUBLIC}\nhistory_ttl = \"60s\""));
+    let published = server.seconds();
+    server.broadcast(0, "s", "1");
+    assert_eq!(server.row("s"), Some((1, 1, 0)));
+    server.pass(30.0);
+    assert_eq!(server.row("s"), Some((1, 0, 0)));
+    assert!(server.stored("s").is_empty());
+    let (mut cable, _) = Cable::extended(&server, 1);
+    cable.command("subscribe", &public("s"), &history(published, &[]));
+    assert_eq!(cable.text(), confirm(&public("s")));
+    assert_eq!(cable.position().0, "1");
+    assert_eq!(cable.text(), confirm_history(&public("s")));
+    drop(cable);
+    server.wait_for_subscribers("s", 0);
+    // Its one message is gone at 60 s, and `channel_inactivity` later it is.
+    server.pass(34.0);
+    assert_eq!(server.row("s"), Some((1, 0, 0)));
+    server.pass(2.0);
+    assert_eq!(server.row("s"), None);
 }
