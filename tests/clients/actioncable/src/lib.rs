@@ -73,19 +73,33 @@ impl Server {
 
     /// Posts JSON with the publisher's key, and holds the server to `201 Created`.
     pub async fn post(&self, path: &str, json: &str) {
+        let answer = self.ask("POST", path, json).await;
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    }
+
+    /// The number of one line of `/metrics`, named without `fanwire_action_cable_`.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let answer = self.ask("GET", "/metrics", "").await;
+        let number = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("fanwire_action_cable_")?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        number.unwrap_or_else(|| panic!("{name} in {answer}"))
+    }
+
+    /// What is answered to a request with the publisher's key.
+    async fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer dev\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{json}",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer dev\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             self.address,
-            json.len()
+            body.len()
         );
-        let answer = soon("the publisher's answer", async {
+        let answer = soon("the answer", async {
             let mut stream = TcpStream::connect(self.address).await?;
             stream.write_all(request.as_bytes()).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
             Ok::<String, std::io::Error>(answer)
         });
-        let answer = answer.await.expect("the publisher is served");
-        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        answer.await.expect("the request is served")
     }
 }

@@ -30,6 +30,12 @@ async fn expect_event(subscription: &Subscription, event: Event) {
     assert_eq!(next, Some(event));
 }
 
+/// A wrong key is refused, and every command before it has taken effect.
+async fn expect_rejection(client: &Client) {
+    let rejected = soon("the rejection", client.subscribe(api("wrong", "posts"))).await;
+    assert!(matches!(rejected, Err(Error::Rejected { .. })), "{rejected:?}");
+}
+
 async fn received(subscription: &Subscription) -> Value {
     let message = soon("a message", subscription.next()).await.expect("the subscription goes on");
     message.to_value().expect("a message is JSON")
@@ -62,14 +68,17 @@ async fn ac_80_it_connects_subscribes_receives_is_rejected_unsubscribes_and_retu
     assert_eq!(received(&leaving).await, event);
     assert_eq!(received(&staying).await, event);
 
-    let rejected = soon("the rejection", client.subscribe(api("wrong", "posts"))).await;
-    assert!(matches!(rejected, Err(Error::Rejected { .. })), "{rejected:?}");
+    expect_rejection(&client).await;
     let event = created(&server, 2).await;
     assert_eq!(received(&leaving).await, event);
     assert_eq!(received(&staying).await, event);
+    assert_eq!(server.metric("subscriptions").await, 2);
 
     soon("the unsubscribe", leaving.unsubscribe()).await.expect("the connection is up");
     assert_eq!(soon("the end of its messages", leaving.next()).await, None);
+    // That much the client does by itself. Commands take effect in their order: once this is answered, the server has ended it.
+    expect_rejection(&client).await;
+    assert_eq!(server.metric("subscriptions").await, 1);
 
     let address = server.stop().await;
     expect_event(&staying, Event::Disconnected { will_reconnect: true }).await;
