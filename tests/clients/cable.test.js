@@ -120,6 +120,8 @@ describe("cable clients", { concurrency: 32 }, () => {
       const again = await startServer(t, { port: server.port });
       assert.equal(await posts.events.next("its return", RETURN), "confirmed");
       assert.deepEqual(await created(again, 2), await posts.messages.next("an event after the restart"));
+      // Had the first come twice, this would be the second time.
+      assert.deepEqual(await created(again, 3), await posts.messages.next("one more event"));
       assert.equal(posts.messages.length, 0);
     });
 
@@ -234,8 +236,9 @@ describe("cable clients", { concurrency: 32 }, () => {
       seen.push(...(await posts.messages.take(50 - before, "events after the cut")));
       await publishing;
     }
+    assert.deepEqual(await created(server, 400), await posts.messages.next("a last event"));
     assert.deepEqual(seen.map((event) => event.object.id), numbers(0, 400));
-    assert.deepEqual(posts.positions.map(({ offset }) => offset), numbers(1, 400));
+    assert.deepEqual(posts.positions.map(({ offset }) => offset), numbers(1, 401));
     assert.equal(posts.messages.length, 0);
     const welcomes = client.wire.received.filter((frame) => frame.type === "welcome");
     assert.deepEqual(welcomes.map((frame) => frame.restored ?? false), [false, ...Array(8).fill(true)]);
