@@ -492,9 +492,9 @@ fn pb_11_a_refused_publish_is_delivered_to_nobody() {
     assert_eq!(published(&server, r#"{"topic":"a","data":1}"#)["tag"], 1);
 
     // 503: the memory for messages is used up. Nobody gets it, and it ends when the messages do.
-    // A log keeps what the dialect with the largest window shows.
-    let alone = "[action_cable]\nenabled = false\n";
-    let text = format!("{LISTEN}message_ttl = \"20s\"\n{ACCESS}\n{alone}[limits]\nlog_bytes_max = \"1MiB\"\n");
+    // A log keeps what the dialect with the largest window shows: here both forget alike.
+    let cable = "[action_cable]\nhistory_ttl = \"20s\"\n";
+    let text = format!("{LISTEN}message_ttl = \"20s\"\n{ACCESS}\n{cable}[limits]\nlog_bytes_max = \"1MiB\"\n");
     let server = Server::with_config(&text);
     let mut client = server.subscribe(1, Mode::WebSocket, "a/b", "").client;
     let body = format!("{{\"topic\":\"a\",\"data\":\"{}\"}}", "x".repeat(100_000));
