@@ -10,7 +10,7 @@ mod network;
 mod random;
 mod world;
 
-use dialect::OUTBOX_BYTES;
+use dialect::{ENCODINGS, OUTBOX_BYTES, PREFIXED};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Coverage, Trace, World};
 
@@ -85,10 +85,13 @@ fn no_seed_loses_doubles_or_mixes_anything() {
 
 #[test]
 fn a_crowd_is_served_in_slices_and_loses_nothing() {
-    let mut world = World::crowd(1, 1_200);
-    assert_eq!(world.run_crowd(30), Ok(()));
-    // A run of a few messages with their prefixes beside the window, whoever reads and whoever does not.
-    assert!((OUTBOX_BYTES..2 * OUTBOX_BYTES + 200).contains(&world.waiting_max), "{} bytes waited", world.waiting_max);
+    // A run of a few messages stands beside the window, whoever reads and whoever does not; their prefixes do, too.
+    for (kinds, beside) in [([ENCODINGS, 0, 0], OUTBOX_BYTES), ([ENCODINGS, 0, PREFIXED], OUTBOX_BYTES + 200)] {
+        let mut world = World::crowd(1, 1_200);
+        assert_eq!(world.run_crowd(&kinds, 30), Ok(()));
+        let waited = world.waiting_max;
+        assert!((OUTBOX_BYTES..OUTBOX_BYTES + beside).contains(&waited), "{waited} bytes waited, {kinds:?}");
+    }
 }
 
 #[test]

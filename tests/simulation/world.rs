@@ -2,7 +2,7 @@
 
 use crate::Planted;
 use crate::client::{Client, View};
-use crate::dialect::{ENCODINGS, NO_PROGRESS, PREFIXED, Simulated, Witness};
+use crate::dialect::{NO_PROGRESS, Simulated, Witness};
 use crate::ledger::Ledger;
 use crate::network::{Socket, Wire};
 use crate::random::Random;
@@ -192,11 +192,11 @@ impl World {
         world
     }
 
-    /// A crowd subscribes, hears of publications and leaves.
-    pub fn run_crowd(&mut self, publications: usize) -> Result<(), String> {
+    /// A crowd subscribes in these ways, hears of publications and leaves.
+    pub fn run_crowd(&mut self, kinds: &[usize], publications: usize) -> Result<(), String> {
         for index in 0..self.clients.len() {
             self.connect(index, 0);
-            let kind = [ENCODINGS, 0, PREFIXED][index % 3];
+            let kind = kinds[index % kinds.len()];
             self.with_client(index, |client, _, random| client.subscribe(0, kind, random));
         }
         self.come_to_rest()?;
