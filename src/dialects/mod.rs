@@ -4,3 +4,4 @@ pub mod action_cable;
 pub mod admin;
 pub mod publish;
 pub mod push_stream;
+pub mod resources;

@@ -1,0 +1,3 @@
+//! Live documents by type and id (M2 "Realtime"), as far as it is a function of bytes and options.
+
+pub mod base58;
