@@ -1,4 +1,5 @@
 //! Live documents by type and id (M2 "Realtime"), as far as it is a function of bytes and options.
 
 pub mod base58;
+pub mod name;
 pub mod version;
