@@ -2,4 +2,5 @@
 
 pub mod base58;
 pub mod name;
+pub mod permissions;
 pub mod version;
