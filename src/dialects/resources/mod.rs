@@ -2,6 +2,7 @@
 
 pub mod base58;
 pub mod members;
+pub mod message;
 pub mod name;
 pub mod permissions;
 pub mod version;
