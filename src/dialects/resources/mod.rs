@@ -3,6 +3,7 @@
 pub mod base58;
 pub mod frame;
 pub mod members;
+pub mod merge_patch;
 pub mod message;
 pub mod name;
 pub mod permissions;
