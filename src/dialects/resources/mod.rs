@@ -1,6 +1,7 @@
 //! Live documents by type and id (M2 "Realtime"), as far as it is a function of bytes and options.
 
 pub mod base58;
+pub mod document;
 pub mod frame;
 pub mod members;
 pub mod merge_patch;
