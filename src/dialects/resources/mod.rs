@@ -7,5 +7,6 @@ pub mod members;
 pub mod merge_patch;
 pub mod message;
 pub mod name;
+pub mod origin;
 pub mod permissions;
 pub mod version;
