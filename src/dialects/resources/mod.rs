@@ -9,4 +9,5 @@ pub mod message;
 pub mod name;
 pub mod origin;
 pub mod permissions;
+pub mod token;
 pub mod version;
