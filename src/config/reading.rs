@@ -62,6 +62,13 @@ impl<'i> Reader<'i> {
         if let Err((key, problem)) = config.action_cable.check() {
             self.problem_at(document.get_ref(), &format!("action_cable.{key}"), &problem);
         }
+        if let Err((key, problem)) = config.resources.check(&other_paths(&config)) {
+            self.problem_at(document.get_ref(), &format!("resources.{key}"), &problem);
+        }
+        config.resources.resolve(
+            &mut |file| secrets::read_file(&base_dir.join(file)).map_err(|error| error.to_string()),
+            &mut |key, message| self.problem_at(document.get_ref(), &format!("resources.{key}"), message),
+        );
         secrets::resolve(&mut config, base_dir, &mut |key, message| self.problem_at(document.get_ref(), key, message));
         Some(config)
     }
@@ -133,6 +140,23 @@ fn too_small(config: &Config) -> impl Iterator<Item = (&'static str, &'static st
     ]
     .into_iter()
     .filter_map(|(key, wrong, problem)| wrong.then_some((key, problem)))
+}
+
+/// What `resources` must not meet: routes of the other dialects that are on, by their keys.
+fn other_paths(config: &Config) -> Vec<(&'static str, &str)> {
+    let stream = &config.push_stream;
+    let stream_paths = [
+        ("push_stream.websocket_path", &stream.websocket_path),
+        ("push_stream.longpoll_path", &stream.longpoll_path),
+        ("push_stream.shortpoll_path", &stream.shortpoll_path),
+        ("push_stream.stream_path", &stream.stream_path),
+        ("push_stream.eventsource_path", &stream.eventsource_path),
+        ("push_stream.publish_path", &stream.publish_path),
+        ("push_stream.stats_path", &stream.stats_path),
+    ];
+    let stream_paths = stream_paths.into_iter().filter(|_| stream.enabled);
+    let publish = config.publish.enabled.then_some(("publish.path", &config.publish.path));
+    stream_paths.chain(publish).map(|(key, path)| (key, path.as_str())).collect()
 }
 
 fn empty_table<'i>() -> Spanned<DeValue<'i>> {

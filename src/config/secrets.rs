@@ -202,8 +202,8 @@ impl Place {
                 }
                 Some(digest(secret.as_str().as_bytes()))
             }
-            (None, Some(file), None) => match read_secret(&base_dir.join(&file)) {
-                Ok(secret) if secret.len() >= SECRET_BYTES_MIN => Some(digest(secret.as_bytes())),
+            (None, Some(file), None) => match read_file(&base_dir.join(&file)) {
+                Ok(text) if text.trim().len() >= SECRET_BYTES_MIN => Some(digest(text.trim().as_bytes())),
                 Ok(_) => {
                     wrong(&self.key(self.secret_file), &format!("expected a secret of 16 bytes or more in {}", file.display()));
                     None
@@ -222,12 +222,12 @@ impl Place {
     }
 }
 
-/// The text of a small file without the white space around it.
-fn read_secret(path: &Path) -> std::io::Result<String> {
+/// The text of a small file.
+pub fn read_file(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     std::fs::File::open(path)?.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if text.len() as u64 > SECRET_FILE_BYTES_MAX {
         return Err(std::io::Error::other("larger than 4096 bytes"));
     }
-    Ok(text.trim().to_owned())
+    Ok(text)
 }

@@ -275,6 +275,7 @@ fn what_is_wrong_with_keys_and_tokens_is_told_without_secrets() {
 fn dev_keeps_its_contract() {
     let config = Config::dev();
     assert!(config.dev && config.admin.listen.is_empty());
+    assert_eq!(config.resources, resources::options::Options::dev());
     assert_eq!(config.server.listen, ["127.0.0.1:8080".parse().unwrap()]);
     assert_eq!(config.server.drain_time, Duration::from_secs(1));
     assert_eq!(config.limits.topic_log_bytes_max, 64 * 1024 * 1024);
@@ -300,6 +301,32 @@ fn what_was_typed_counts_more_than_the_file() {
     assert_eq!((config.log.level, config.log.format), (LogLevel::Warn, LogFormat::Text));
     let config = config.overridden(&Overrides { reactors: Some(5), log_level: Some(LogLevel::Error), ..Overrides::default() });
     assert_eq!((config.server.listen[0].port(), config.server.reactors, config.log.level), (2, 5, LogLevel::Error));
+}
+
+#[test]
+fn the_projects_of_resources_are_checked_where_they_stand() {
+    assert_eq!(
+        error("[resources]\npath = \"/ev/live\"\n"),
+        "fanwire.toml:2: resources.path: collides with push_stream.eventsource_path"
+    );
+    assert!(read("[resources]\npath = \"/ev/live\"\n[push_stream]\nenabled = false\n").is_ok());
+    assert_eq!(
+        error("[[resources.projects]]\norganization = \"o\"\n[[resources.projects]]\norganization = \"\"\n"),
+        "fanwire.toml:4: resources.projects[1].organization: expected 1 to 128 bytes without control characters and blanks around them"
+    );
+    assert_eq!(
+        error(&format!(
+            "[[resources.projects]]\norganization = \"o\"\njwt_secret_file = \"absent\"\n\
+             service_keys = [{{ name = \"a\", key = \"{SECRET}\" }}, {{ name = \"b\", key = \"{SECRET}\" }}]\n"
+        )),
+        "fanwire.toml:3: resources.projects[0].jwt_secret_file: cannot read absent: No such file or directory (os error 2)\n\
+         fanwire.toml:4: resources.projects[0].service_keys[1]: the same secret as resources.projects[0].service_keys[0]"
+    );
+    let config = read(&format!("[[resources.projects]]\norganization = \"o\"\njwt_secret = \"{SECRET}\"\n")).unwrap();
+    assert!(config.resources.project("o", "").is_some());
+    assert!(!format!("{config:?}").contains(SECRET));
+    let told = error("[[resources.projects]]\njwt_secret = 1234567890123456\n");
+    assert!(!told.contains("1234567890123456"), "{told}");
 }
 
 const PAGE: &str = include_str!("../../docs/CONFIGURATION.md");
@@ -344,7 +371,11 @@ fn the_page_has_every_table_and_key_and_no_other() {
     assert_eq!(tables, known_tables);
     for Documented { name, list, rows } in &documented {
         let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, known(&if *list { format!("[[{name}]]") } else { format!("[{name}]") }), "{name}");
+        // A list inside the elements of another one.
+        let around = documented.iter().filter(|table| table.list && name.starts_with(&format!("{}.", table.name)));
+        let mut heading: String = around.map(|table| format!("[[{}]]\n", table.name)).collect();
+        heading += &if *list { format!("[[{name}]]") } else { format!("[{name}]") };
+        assert_eq!(keys, known(&heading), "{name}");
     }
 }
 

@@ -7,6 +7,7 @@ pub mod members;
 pub mod merge_patch;
 pub mod message;
 pub mod name;
+pub mod options;
 pub mod origin;
 pub mod permissions;
 pub mod token;
