@@ -3,6 +3,7 @@
 //! `fuzz/` calls them with what it invents; the unit tests call them with the committed corpus and with mutations of it from
 //! a fixed seed, so that no gate depends on nightly.
 
+mod base58_headers;
 mod cable_broadcast;
 mod cable_command;
 mod cable_events;
@@ -12,10 +13,13 @@ mod http_body;
 mod http_head;
 mod hub;
 mod json_payload;
+mod merge_patch;
 mod push_stream_request;
+mod resource_request;
 mod utf8;
 mod websocket_decoder;
 
+pub use base58_headers::base58_headers;
 pub use cable_broadcast::cable_broadcast;
 pub use cable_command::cable_command;
 pub use cable_events::cable_events;
@@ -25,7 +29,9 @@ pub use http_body::http_body;
 pub use http_head::http_head;
 pub use hub::hub;
 pub use json_payload::json_payload;
+pub use merge_patch::merge_patch;
 pub use push_stream_request::push_stream_request;
+pub use resource_request::resource_request;
 pub use utf8::utf8;
 pub use websocket_decoder::websocket_decoder;
 
