@@ -146,9 +146,9 @@ fn resolve_action_cable(config: &mut Config, base_dir: &Path, wrong: &mut dyn Fn
     let mut read = |key: &str, given: bool, file: &Option<PathBuf>, bytes_min: usize| {
         let file = file.as_ref()?;
         let key = format!("action_cable.{key}_file");
-        match read_secret(&base_dir.join(file)) {
+        match read_file(&base_dir.join(file)) {
             _ if given => wrong(&key, "expected at most one of the secret itself and a file with it"),
-            Ok(secret) if secret.len() >= bytes_min => return Some(Secret::from(secret.as_str())),
+            Ok(text) if text.trim().len() >= bytes_min => return Some(Secret::from(text.trim())),
             Ok(_) => wrong(&key, &format!("expected a secret of {bytes_min} bytes or more in {}", file.display())),
             Err(error) => wrong(&key, &format!("cannot read {}: {error}", file.display())),
         }
