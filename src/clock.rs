@@ -19,6 +19,11 @@ impl Now {
         self.unix_micros / 1_000_000
     }
 
+    /// Whole milliseconds since the Unix epoch.
+    pub fn unix_millis(&self) -> u64 {
+        self.unix_micros / 1_000
+    }
+
     /// The monotonic instant, in microseconds, that lies `wait` after this one.
     pub fn after(&self, wait: Duration) -> u64 {
         self.micros + wait.as_micros() as u64

@@ -77,6 +77,66 @@ pub struct Join {
     pub subscribers_max: u32,
     /// Answered with [`Joined::replay`]: what these topics have missed, all of it or nothing.
     pub history: Option<Vec<Missed>>,
+    /// There is exactly one topic, it starts `Now`, and it is a document, which counts in this group. Refused with
+    /// [`Refusal::TooManyTopics`] if too many are awaited there.
+    pub document: Option<Group>,
+}
+
+/// What documents are counted in, and how many there may be. A document is a topic that keeps its newest message only: a state,
+/// whose `id` is its version. The payload `null` says that it was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// So many bytes of the topic's name are the name of the group. Not 0, and the same for every request about that topic.
+    pub bytes: usize,
+    /// Documents that may exist in it.
+    pub documents_max: u64,
+    /// Documents that may be subscribed to without existing.
+    pub awaited_max: u64,
+}
+
+/// A new state of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub topic: TopicName,
+    /// `null` deletes a document, which has to exist for that.
+    pub value: Arc<[u8]>,
+    pub group: Group,
+    /// Refuse unless the document exists.
+    pub must_exist: bool,
+    pub condition: Option<Condition>,
+    /// A value equal to the present one changes nothing.
+    pub skip_equal: bool,
+}
+
+/// What a document has to be before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Absent,
+    Present,
+    /// It exists with this version.
+    Version(i64),
+}
+
+/// A document has this state now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Unix milliseconds; grows with each write of the document, whatever the clock does.
+    pub version: i64,
+    /// It did not exist before.
+    pub created: bool,
+}
+
+/// Why a document was not written; the first that holds, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteRefusal {
+    /// It does not exist.
+    Missing,
+    /// The condition does not hold.
+    Mismatch,
+    /// The group has as many documents as it may have.
+    TooMany,
+    /// The budget for stored messages is used up, or a queue is at its bound.
+    Unavailable,
 }
 
 /// A conversation that goes on over several connections, named by 128 random bits: a credential, so it is never shown.
@@ -112,6 +172,52 @@ pub enum After {
 /// The stored messages that were missed, of all topics asked for, in order; `None`: not all of them are there any more.
 pub type Replay = Option<Vec<Arc<Message>>>;
 
+/// The SHA-256 digest of a token that the server has issued. Never shown: who knows many could tell which are in use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenDigest(pub [u8; 32]);
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("TokenDigest(…)")
+    }
+}
+
+/// Whom an issued token stands for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The name of the group.
+    pub group: Box<str>,
+    pub user: Box<str>,
+    /// Unix milliseconds from which on it counts no longer.
+    pub until: u64,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Grant(until {})", self.until)
+    }
+}
+
+/// Which issued tokens count no longer.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Revocation {
+    Token(TokenDigest),
+    /// All of this user of the group.
+    User {
+        group: Box<str>,
+        user: Box<str>,
+    },
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Revocation::Token(_) => "Revocation::Token(…)",
+            Revocation::User { .. } => "Revocation::User(…)",
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct JoinTopic {
     pub id: SubscriptionId,
@@ -135,6 +241,8 @@ pub struct Joined {
     pub foreign: bool,
     /// Answers [`Join::history`]; messages up to `head`. `None` also where none was asked for.
     pub replay: Replay,
+    /// The newest message of the document that was joined, also one that says it was deleted; `None`: never written.
+    pub document: Option<Arc<Message>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +305,17 @@ pub enum Question {
     Resume(ConversationId),
     /// Has every session of the server hear it; answered when all of them are about to.
     Announce(Notice),
+    /// The newest message of this document, also one that says it was deleted.
+    Document(TopicName),
+    /// From now on this token stands for somebody. [`Refusal::OutOfMemory`]: there are too many.
+    Issue {
+        token: TokenDigest,
+        grant: Grant,
+    },
+    /// Whom a token stands for, if it counts.
+    Grant(TokenDigest),
+    /// Answered when every session is about to hear [`Notice::Revoked`], whether or not there was such a token.
+    Revoke(Revocation),
 }
 
 /// What a session hears that concerns it beside its topics.
@@ -206,6 +325,8 @@ pub enum Notice {
     TakenOver,
     /// Connections that are known under this name end; `reconnect`: they may come back.
     Disconnect { name: Box<str>, reconnect: bool },
+    /// These tokens count no longer: who came with one of them has to go.
+    Revoked(Revocation),
 }
 
 /// What a conversation leaves when its connection ends.
@@ -277,11 +398,14 @@ pub struct Report {
     /// Sums over the topics that exist.
     pub published: u64,
     pub stored: u64,
+    /// Documents that exist, and subscriptions of documents.
+    pub documents: u64,
+    pub document_subscriptions: u64,
     pub reactors: Vec<ReactorRow>,
     pub rows: Vec<TopicRow>,
 }
 
-/// The hub's answer to a question, a publication or a deletion.
+/// The hub's answer to a question, a publication, a deletion or a write.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Head(Stamp),
@@ -297,5 +421,11 @@ pub enum Answer {
     /// With the released head of that instant; `None`: nothing was left under that name.
     Resumed(Option<(State, Stamp)>),
     Announced,
+    Written(Result<Written, WriteRefusal>),
+    /// `None`: never written.
+    Document(Option<Arc<Message>>),
+    Issued,
+    /// `None`: unknown, expired or revoked.
+    Grant(Option<Grant>),
     Refused(Refusal),
 }

@@ -435,6 +435,8 @@ fn settings(config: &Config) -> Settings {
         positions_max: 1_000_000,
         conversations_max: 1_000_000,
         conversation_bytes_max: 256 << 20,
+        tombstone_age: config.resources.tombstone_ttl,
+        tokens_max: 1_000_000,
     }
 }
 

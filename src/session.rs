@@ -3,7 +3,7 @@
 use crate::access::SharedAccess;
 use crate::clock::Now;
 use crate::exchange::{
-    Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId,
+    Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId, Write,
 };
 use crate::http::head::Head;
 use crate::http::response::Response;
@@ -185,6 +185,8 @@ pub enum Action {
     Leave(Vec<SubscriptionId>),
     Publish { entries: Vec<Entry>, report: Option<Selection> },
     Delete { topics: Vec<TopicName>, payload: Arc<[u8]> },
+    Write(Write),
+    Show { encoding: EncodingId, message: Arc<Message> },
     Ask(Question),
     WakeAt(u64),
 }
@@ -276,6 +278,16 @@ impl Actions {
     /// Answered with [`Answer::Deleted`].
     pub fn delete(&mut self, topics: Vec<TopicName>, payload: Arc<[u8]>) {
         self.list.push(Action::Delete { topics, payload });
+    }
+
+    /// Answered with [`Answer::Written`].
+    pub fn write(&mut self, write: Write) {
+        self.list.push(Action::Write(write));
+    }
+
+    /// Sends the frame of one message, which everybody shares who is sent that message in this encoding.
+    pub fn show(&mut self, encoding: EncodingId, message: Arc<Message>) {
+        self.list.push(Action::Show { encoding, message });
     }
 
     pub fn ask(&mut self, question: Question) {

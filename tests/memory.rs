@@ -124,6 +124,8 @@ impl House {
             positions_max: 1_000_000,
             conversations_max: 1_000_000,
             conversation_bytes_max: 256 << 20,
+            tombstone_age: Duration::from_secs(60),
+            tokens_max: 1_000_000,
         };
         House {
             reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), now),

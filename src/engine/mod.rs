@@ -2,18 +2,22 @@
 
 pub mod local;
 
-use crate::exchange::TopicId;
+use crate::exchange::{Grant, Revocation, TokenDigest, TopicId};
 use crate::message::{Message, Stamp};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// One change of one topic.
+/// One change of one topic, or of the tokens.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A message reaches the topic: its log if it is stored, its listeners in any case.
     Append { topic: TopicId, message: Arc<Message> },
     /// The topic ends, and the message tells its listeners.
     Remove { topic: TopicId, message: Arc<Message> },
+    /// A token stands for somebody.
+    Issue { token: TokenDigest, grant: Grant },
+    /// Tokens stand for nobody any more.
+    Revoke(Revocation),
 }
 
 /// Changes that take effect together or not at all, in this order.

@@ -1,6 +1,7 @@
 //! The events topic: a stored message whenever a topic or a subscription comes or goes.
 
 use crate::exchange::TopicId;
+use crate::hub::log::Keep;
 use crate::hub::publish::Content;
 use crate::hub::{Hub, Waiting};
 use crate::message::TopicName;
@@ -36,7 +37,7 @@ impl Hub {
         let events = events.clone();
         let name = serde_json::Value::from(about.as_str());
         let payload = format!("{{\"type\": \"{}\", \"channel\": {name}}}", happening.name());
-        let topic = self.topics.find(&events).unwrap_or_else(|| self.create(events));
+        let topic = self.topics.find(&events).unwrap_or_else(|| self.create(events, Keep::Window));
         let content = Content { payload: payload.as_bytes().into(), event: None, stored: true, except: None };
         let (_, change) = self.stamp(topic, content);
         self.submit(smallvec![change], Waiting::Nothing);

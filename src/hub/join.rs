@@ -2,7 +2,9 @@
 
 use crate::exchange::{Join, JoinTopic, Joined, JoinedTopic, Refusal, StartAt, TopicId};
 use crate::hub::Hub;
+use crate::hub::documents;
 use crate::hub::events::Happening;
+use crate::hub::log::Keep;
 use crate::hub::request::{Origin, ToReactor};
 use crate::message::TopicName;
 
@@ -55,19 +57,28 @@ impl Hub {
             return Err(Refusal::TooManyTopics);
         }
 
+        if let Some(group) = join.document
+            && !join.topics.iter().all(|topic| self.may_await(&topic.name, group))
+        {
+            return Err(Refusal::TooManyTopics);
+        }
+
         let resolved = self.resolve(&join.cursor, &existing, join.reach);
-        let head = self.released;
+        let (head, keep) = (self.released, join.document.map_or(Keep::Window, documents::keep));
         let (mut gap, mut created) = (resolved.unknown, Vec::new());
         let mut topics = Vec::with_capacity(join.topics.len());
         for (wanted, found) in join.topics.iter().zip(found) {
             // A name that is listed twice was created for its first subscription.
             let id = found.or_else(|| self.topics.find(&wanted.name)).unwrap_or_else(|| {
                 created.push(wanted.name.clone());
-                self.create(wanted.name.clone())
+                self.create(wanted.name.clone(), keep)
             });
             let topic = self.topics.get_mut(id).expect("it was found or created just now");
             topic.attach(reactor);
             self.totals.subscriptions += 1;
+            if topic.is_document() {
+                self.joined_document(id);
+            }
             self.rest(id, false);
             let topic = self.topics.get(id).expect("it has a subscriber");
             let view = self.view(topic, join.reach);
@@ -80,7 +91,8 @@ impl Hub {
             }
         }
         let replay = join.history.as_ref().and_then(|missed| self.history(missed, join.reach));
-        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay }, created))
+        let document = join.document.and_then(|_| self.document(&join.topics.first()?.name));
+        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay, document }, created))
     }
 
     pub(super) fn leave(&mut self, reactor: u16, topics: &[TopicId], last: bool) {
@@ -96,6 +108,9 @@ impl Hub {
                 self.totals.unstored -= messages;
                 self.totals.unstored_bytes -= bytes;
                 (topic.ring, topic.tail) = (None, None);
+            }
+            if topic.is_document() {
+                self.left_document(id);
             }
             self.rest(id, false);
             left.push(id);

@@ -3,7 +3,7 @@
 use crate::exchange::TopicId;
 use crate::hub::ages::Ages;
 use crate::hub::events::Happening;
-use crate::hub::log::kept_bytes;
+use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::publish::Content;
 use crate::hub::topic::{NOT_IDLE, Topic};
 use crate::hub::{Aging, Hub, Settings, Waiting, Window};
@@ -31,13 +31,13 @@ impl Hub {
             && fits(self.totals.wildcard_topics, wildcards, self.settings.wildcard_topics_max)
     }
 
-    pub(super) fn create(&mut self, name: TopicName) -> TopicId {
+    pub(super) fn create(&mut self, name: TopicName, keep: Keep) -> TopicId {
         if !name.is_reserved() {
             self.totals.topics += 1;
             self.totals.wildcard_topics += u64::from(self.is_wildcard(&name));
         }
         let past = self.positions.take(&name, self.settings.positions_age, self.now.micros);
-        let id = self.topics.create(name, self.sequencer.last());
+        let id = self.topics.create(name, keep, self.sequencer.last());
         if let Some(past) = past
             && let Some(topic) = self.topics.get_mut(id)
         {
@@ -61,7 +61,8 @@ impl Hub {
                 tail.log.push(message);
             }
         }
-        self.totals.evicted += evicted;
+        // What a document was once is replaced, not evicted.
+        self.totals.evicted += if topic.is_document() { 0 } else { evicted };
         self.totals.logged -= evicted;
         self.totals.log_bytes -= bytes - topic.log.bytes();
         if !topic.name.is_reserved() {
@@ -124,9 +125,10 @@ impl Hub {
             (false, true) => self.totals.idle += 1,
         }
         topic.idle_since = self.now.micros;
-        self.idle.push(Aging { topic: id, seq: Seq(0), since: self.now.micros });
+        let idle = if topic.log.is_empty() { &mut self.idle } else { &mut self.tombstones };
+        idle.push(Aging { topic: id, seq: Seq(0), since: self.now.micros });
         let topics = &self.topics;
-        self.idle.compact(self.totals.idle as usize, |aging| {
+        idle.compact(self.totals.idle as usize, |aging| {
             topics.get(aging.topic).is_some_and(|topic| topic.idle_since == aging.since)
         });
     }
@@ -134,7 +136,9 @@ impl Hub {
     /// Keeps the queues of ages from filling with messages that went before their age.
     pub(super) fn compact(&mut self) {
         let topics = &self.topics;
-        self.stored.compact(self.totals.logged as usize, |aging| {
+        // Documents have no age.
+        let aging = self.totals.logged - self.totals.documents - self.totals.tombstones;
+        self.stored.compact(aging as usize, |aging| {
             let oldest = topics.get(aging.topic).and_then(|topic| topic.log.oldest());
             oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq)
         });
@@ -169,7 +173,7 @@ impl Hub {
         for _ in 0..budget {
             let Some(aging) = self.idle.take_due(micros_of(self.settings.topic_idle), micros) else { break };
             // What is on its way to a topic begins its idle time anew when it comes.
-            let is_due = |topic: &Topic| topic.idle_since == aging.since && topic.pending == 0;
+            let is_due = |topic: &Topic| topic.idle_since == aging.since && topic.log.is_empty() && topic.pending == 0;
             if self.topics.get(aging.topic).is_some_and(is_due)
                 && let Some(topic) = self.end(aging.topic)
             {
@@ -179,9 +183,17 @@ impl Hub {
                 self.tell(Happening::Destroyed, &topic.name);
             }
         }
+        for _ in 0..budget {
+            let Some(aging) = self.tombstones.take_due(micros_of(self.settings.tombstone_age), micros) else { break };
+            let is_due = |topic: &Topic| topic.idle_since == aging.since && !topic.log.is_empty() && topic.pending == 0;
+            if self.topics.get(aging.topic).is_some_and(is_due) {
+                self.end(aging.topic);
+            }
+        }
         self.keys.expire(self.settings.key_age, micros, budget);
         self.positions.expire(self.settings.positions_age, micros, budget);
         self.conversations.expire(micros, budget);
+        self.tokens.expire(self.now.unix_millis(), budget);
     }
 
     /// Fits the next topics to settings that have changed.
@@ -203,6 +215,7 @@ impl Hub {
             due(&self.stored, self.settings.window.age).map(later),
             due(&self.unstored, self.settings.unstored_age).map(later),
             due(&self.idle, self.settings.topic_idle),
+            due(&self.tombstones, self.settings.tombstone_age).map(later),
             self.keys.due(self.settings.key_age).map(later),
             self.positions.due(self.settings.positions_age).map(later),
             self.conversations.due().map(later),

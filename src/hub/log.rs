@@ -5,6 +5,7 @@ use crate::hub::Window;
 use crate::message::{EventFields, Message, Seq};
 use std::collections::VecDeque;
 use std::collections::vec_deque::Iter;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// What a kept message costs beside its payload and event fields: the structure, two reference counts, its places in queues,
@@ -18,16 +19,35 @@ pub fn kept_bytes(payload: &[u8], event: Option<&EventFields>) -> u64 {
     MESSAGE_BYTES + payload.len() as u64 + event as u64
 }
 
+/// Which messages a log keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Those within a window: events.
+    #[default]
+    Window,
+    /// The newest one, for ever: the state of a document. So many bytes of the topic's name are that of its group.
+    Newest { group: NonZeroU32 },
+}
+
 /// Messages of one topic in order of `Seq`. Allocates nothing while it is empty.
 #[derive(Debug, Default)]
 pub struct Log {
     messages: VecDeque<Arc<Message>>,
     bytes: u64,
     /// How many of them have an event id.
-    event_ids: usize,
+    event_ids: u32,
+    keep: Keep,
 }
 
 impl Log {
+    pub fn new(keep: Keep) -> Log {
+        Log { keep, ..Log::default() }
+    }
+
+    pub fn keep(&self) -> Keep {
+        self.keep
+    }
+
     pub fn len(&self) -> usize {
         self.messages.len()
     }
@@ -59,6 +79,9 @@ impl Log {
 
     /// The index of the oldest message that somebody is shown who looks back so far.
     pub fn first_within(&self, reach: Reach, micros: u64) -> usize {
+        if self.keep != Keep::Window {
+            return 0;
+        }
         let first = self.len().saturating_sub(reach.count);
         let age = u64::try_from(reach.age.as_micros()).unwrap_or(u64::MAX);
         let is_too_old = |message: &Arc<Message>| message.ordered_micros.saturating_add(age) <= micros;
@@ -73,7 +96,7 @@ impl Log {
     /// log that is asked: whoever resumes a stream of events sends an id that the server made up from a stamp.
     pub fn oldest_with_event(&self, first: usize, id: &[u8]) -> Option<&Arc<Message>> {
         let named = self.from(first).filter(|message| message.event_id().is_some());
-        named.take(self.event_ids).find(|message| message.event_id() == Some(id))
+        named.take(self.event_ids as usize).find(|message| message.event_id() == Some(id))
     }
 
     /// The index of the first message after `seq`.
@@ -95,21 +118,25 @@ impl Log {
 
     pub fn push(&mut self, message: Arc<Message>) {
         self.bytes += kept_bytes(&message.payload, message.event.as_deref());
-        self.event_ids += usize::from(message.event_id().is_some());
+        self.event_ids += u32::from(message.event_id().is_some());
         self.messages.push_back(message);
         self.check();
     }
 
-    /// Takes the oldest message out if the window has no place for it any more.
+    /// Takes the oldest message out if the window has no place for it any more, or a newer one has taken its place.
     pub fn evict(&mut self, window: &Window, micros: u64) -> Option<Arc<Message>> {
         let oldest = self.messages.front()?;
         let expired = oldest.ordered_micros.saturating_add(window.age.as_micros() as u64) <= micros;
-        if !expired && self.messages.len() <= window.count && self.bytes <= window.bytes {
+        let is_kept = match self.keep {
+            Keep::Window => !expired && self.messages.len() <= window.count && self.bytes <= window.bytes,
+            Keep::Newest { .. } => self.messages.len() == 1,
+        };
+        if is_kept {
             return None;
         }
         let message = self.messages.pop_front()?;
         self.bytes -= kept_bytes(&message.payload, message.event.as_deref());
-        self.event_ids -= usize::from(message.event_id().is_some());
+        self.event_ids -= u32::from(message.event_id().is_some());
         if self.messages.is_empty() {
             self.messages = VecDeque::new();
         } else if self.messages.len() < self.messages.capacity() / 4 {
@@ -121,7 +148,7 @@ impl Log {
 
     fn check(&self) {
         debug_assert_eq!(self.messages.is_empty(), self.bytes == 0);
-        debug_assert!(self.event_ids <= self.messages.len());
+        debug_assert!(self.event_ids as usize <= self.messages.len());
         let last = self.messages.len().wrapping_sub(2);
         debug_assert!(self.at(last).is_none_or(|before| Some(before.stamp.seq) < self.newest().map(|newest| newest.stamp.seq)));
     }

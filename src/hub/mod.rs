@@ -12,6 +12,7 @@ mod ages;
 mod check;
 mod conversations;
 mod cursor;
+mod documents;
 mod events;
 mod history;
 mod join;
@@ -26,26 +27,30 @@ mod sequencer;
 #[cfg(test)]
 mod testing;
 pub mod thread;
+mod tokens;
 mod topic;
 mod view;
 
 use crate::clock::Now;
 use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
-use crate::exchange::{Answer, ConversationId, Legacy, Notice, Published, Question, Reach, Selection};
+use crate::exchange::{Answer, ConversationId, Grant, Legacy, Notice, Published, Question, Reach, Refusal, Selection};
+use crate::exchange::{TokenDigest, WriteRefusal, Written};
 use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
 use ages::{Ages, Aging};
 use conversations::{Conversations, Resumption};
+use documents::Documents;
 use read::WaitingRead;
 use remembered::Remembered;
 use request::{Origin, ToHub, ToReactor, Token};
 use sequencer::Sequencer;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use tokens::Tokens;
 use topic::{Past, Topics};
 
 /// How much that has ended is cleared away along with a request, and in one tick.
@@ -84,6 +89,10 @@ pub struct Settings {
     /// Conversations whose connection has ended, and the bytes they left; the one that would expire first is forgotten first.
     pub conversations_max: usize,
     pub conversation_bytes_max: usize,
+    /// How long it is known of a document that nobody subscribes to that it was deleted.
+    pub tombstone_age: Duration,
+    /// Tokens that are issued and have not expired.
+    pub tokens_max: usize,
 }
 
 /// Bounds of a topic's log; whichever is reached first evicts the oldest message.
@@ -131,9 +140,13 @@ pub struct Hub {
     /// What forgotten topics left: one that comes back in time goes on counting where it stopped.
     positions: Remembered<TopicName, Past>,
     conversations: Conversations,
+    documents: Documents,
+    tokens: Tokens,
     stored: Ages,
     unstored: Ages,
     idle: Ages,
+    /// Idle documents that were deleted.
+    tombstones: Ages,
     /// The next place of the slab to be fitted to new settings.
     sweep: Option<usize>,
     /// When each heartbeat is due, in monotonic microseconds.
@@ -153,6 +166,8 @@ enum Waiting {
     Published { origin: Origin, published: Vec<Published>, report: Option<Selection> },
     Deleted { origin: Origin, topics: usize },
     Announced { origin: Origin, notice: Arc<Notice> },
+    Written { origin: Origin, result: Result<Written, WriteRefusal> },
+    Issued { origin: Origin },
 }
 
 /// What the hub knows of one reactor.
@@ -182,6 +197,10 @@ struct Totals {
     unstored_bytes: u64,
     idle: u64,
     subscriptions: u64,
+    /// Documents that exist, and those of which it is known that they were deleted.
+    documents: u64,
+    tombstones: u64,
+    document_subscriptions: u64,
     messages_in: u64,
     bytes_in: u64,
     evicted: u64,
@@ -208,9 +227,12 @@ impl Hub {
             keys: Remembered::default(),
             positions: Remembered::default(),
             conversations: Conversations::default(),
+            documents: Documents::default(),
+            tokens: Tokens::default(),
             stored: Ages::default(),
             unstored: Ages::default(),
             idle: Ages::default(),
+            tombstones: Ages::default(),
             sweep: None,
             heartbeats: Vec::new(),
             reads: VecDeque::new(),
@@ -238,6 +260,7 @@ impl Hub {
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
             ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
+            ToHub::Write { origin, write } => self.write(origin, write),
             ToHub::Ask { origin, question } => self.ask(origin, question),
             ToHub::Settings(settings) => self.change_settings(*settings),
             ToHub::Introduce { reactor, connection, conversation } => {
@@ -272,7 +295,7 @@ impl Hub {
         into.append(&mut self.reactors[reactor].replies);
     }
 
-    /// Answers to publications and deletions. They are handed over after the replies to all reactors, so that
+    /// Answers to publications, deletions and writes. They are handed over after the replies to all reactors, so that
     /// whoever has read one finds the messages everywhere.
     pub fn take_acknowledgements(&mut self) -> impl Iterator<Item = (usize, ToReactor)> {
         std::mem::take(&mut self.acknowledgements).into_iter()
@@ -294,8 +317,23 @@ impl Hub {
             Question::Announce(notice) => {
                 return self.submit(SmallVec::new(), Waiting::Announced { origin, notice: Arc::new(notice) });
             }
+            Question::Document(name) => Answer::Document(self.document(&name)),
+            Question::Issue { token, grant } => return self.issue(origin, token, grant),
+            Question::Grant(token) => Answer::Grant(self.tokens.find(token, self.now.unix_millis())),
+            Question::Revoke(revocation) => {
+                let notice = Arc::new(Notice::Revoked(revocation.clone()));
+                return self.submit(smallvec![Change::Revoke(revocation)], Waiting::Announced { origin, notice });
+            }
         };
         self.reply(origin, answer);
+    }
+
+    fn issue(&mut self, origin: Origin, token: TokenDigest, grant: Grant) {
+        if self.tokens.reserve(self.settings.tokens_max, self.now.unix_millis(), EXPIRED_PER_TICK) {
+            self.submit(smallvec![Change::Issue { token, grant }], Waiting::Issued { origin });
+        } else {
+            self.reply(origin, Answer::Refused(Refusal::OutOfMemory));
+        }
     }
 
     /// Answered now, or when the conversation's connection has ended. If the resumer's own has ended by then, his reactor
@@ -357,6 +395,8 @@ impl Hub {
                 match change {
                     Change::Append { topic, message } => self.append(topic, message),
                     Change::Remove { topic, message } => self.remove(topic, &message),
+                    Change::Issue { token, grant } => self.tokens.issue(token, grant),
+                    Change::Revoke(revocation) => self.tokens.revoke(revocation),
                 }
             }
             self.released = transaction.head;
@@ -373,6 +413,8 @@ impl Hub {
                     }
                     self.acknowledge(origin, Answer::Announced);
                 }
+                Waiting::Written { origin, result } => self.acknowledge(origin, Answer::Written(result)),
+                Waiting::Issued { origin } => self.acknowledge(origin, Answer::Issued),
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::engine::Change;
 use crate::exchange::{Answer, Entry, Published, Refusal, Selection, TopicId};
 use crate::hub::events::Happening;
-use crate::hub::log::kept_bytes;
+use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToReactor};
 use crate::hub::topic::Topic;
 use crate::hub::{Aging, Hub, Waiting};
@@ -84,7 +84,7 @@ impl Hub {
         Ok(judged)
     }
 
-    fn is_overfull(&self, reactor: usize) -> bool {
+    pub(super) fn is_overfull(&self, reactor: usize) -> bool {
         let (messages, bytes) = self.reactors[reactor].queued;
         messages > QUEUED_MESSAGES_MAX || bytes > QUEUED_BYTES_MAX
     }
@@ -94,7 +94,7 @@ impl Hub {
         // The events of new topics come first, so that the messages stay consecutive.
         for (entry, _) in entries.iter().zip(judged).filter(is_absent) {
             if self.topics.find(&entry.topic).is_none() {
-                self.create(entry.topic.clone());
+                self.create(entry.topic.clone(), Keep::Window);
                 self.tell(Happening::Created, &entry.topic);
             }
         }
@@ -160,7 +160,11 @@ impl Hub {
             self.totals.logged += 1;
             self.totals.log_bytes += bytes;
             topic.push(message);
-            self.stored.push(aging);
+            if topic.is_document() {
+                self.released_write(id);
+            } else {
+                self.stored.push(aging);
+            }
         } else if topic.subscribers > 0 {
             let ring = topic.ring.get_or_insert_default();
             if self.totals.log_bytes + self.totals.unstored_bytes + bytes > self.settings.log_bytes_max {
@@ -223,8 +227,12 @@ impl Hub {
         let (messages, bytes) = topic.for_laggards();
         self.totals.unstored -= messages;
         self.totals.unstored_bytes -= bytes;
-        self.removed = self.removed.max(topic.last_stored().unwrap_or_default());
-        self.totals.evicted += topic.log.len() as u64;
+        if topic.is_document() {
+            self.ended_document(id, &topic);
+        } else {
+            self.removed = self.removed.max(topic.last_stored().unwrap_or_default());
+            self.totals.evicted += topic.log.len() as u64;
+        }
         self.totals.logged -= topic.log.len() as u64;
         self.totals.log_bytes -= topic.log.bytes();
         self.totals.subscriptions -= u64::from(topic.subscribers);

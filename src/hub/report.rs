@@ -54,6 +54,8 @@ impl Hub {
             wildcard_topics: self.totals.wildcard_topics,
             published: self.totals.published,
             stored,
+            documents: self.totals.documents,
+            document_subscriptions: self.totals.document_subscriptions,
             reactors: reactors.collect(),
             rows,
         }

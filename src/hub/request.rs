@@ -1,6 +1,8 @@
 //! The two messages between reactors and the hub: one shared queue in, one FIFO per reactor out.
 
-use crate::exchange::{Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, TopicId};
+use crate::exchange::{
+    Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, TopicId, Write,
+};
 use crate::hub::Settings;
 use crate::message::{Message, Seq, TopicName};
 use crossbeam_channel::Sender;
@@ -56,6 +58,8 @@ pub enum ToHub {
     Publish { origin: Origin, entries: Vec<Entry>, report: Option<Selection> },
     /// Answered by `Answer::Deleted`. Listeners get a control message (`id` -2) with this payload.
     Delete { origin: Origin, topics: Vec<TopicName>, payload: Arc<[u8]> },
+    /// Answered by `Answer::Written`.
+    Write { origin: Origin, write: Write },
     /// Answered by the matching `Answer`.
     Ask { origin: Origin, question: Question },
     /// This connection is now that of the conversation; answers nothing.

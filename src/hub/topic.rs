@@ -1,14 +1,15 @@
 //! The topics: a slab with generations, found by name.
 
 use crate::exchange::TopicId;
-use crate::hub::log::Log;
+use crate::hub::documents::is_deletion;
+use crate::hub::log::{Keep, Log};
 use crate::message::{Message, Seq, Stamp, TopicName};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// `Topic::idle_since` of a topic that has stored messages or subscribers.
+/// `Topic::idle_since` of a topic that is not [unused](Topic::is_unused).
 pub const NOT_IDLE: u64 = u64::MAX;
 
 /// How far a topic's history has come: names a stored message. The default is "none yet".
@@ -31,7 +32,7 @@ pub struct Past {
 #[derive(Debug)]
 pub struct Topic {
     pub name: TopicName,
-    /// Messages so far, unstored ones too: the id of the newest.
+    /// Messages so far, unstored ones too: the id of the newest. Of a document the version; 0: never written.
     pub published: u64,
     /// Of the newest stored message that was stamped.
     pub position: Position,
@@ -48,7 +49,7 @@ pub struct Topic {
     /// Subscriptions per reactor; none with 0.
     interest: SmallVec<[(u16, u32); 1]>,
     pub subscribers: u32,
-    /// Monotonic microseconds since when it has neither stored messages nor subscribers.
+    /// Monotonic microseconds since when it is unused.
     pub idle_since: u64,
 }
 
@@ -91,14 +92,14 @@ impl Ring {
 }
 
 impl Topic {
-    fn new(name: TopicName, created: Stamp) -> Topic {
+    fn new(name: TopicName, keep: Keep, created: Stamp) -> Topic {
         Topic {
             name,
             published: 0,
             position: Position::default(),
             pending: 0,
             floor: created,
-            log: Log::default(),
+            log: Log::new(keep),
             ring: None,
             tail: None,
             interest: SmallVec::new(),
@@ -192,7 +193,11 @@ impl Topic {
 
     /// Whether a reader who has everything up to here can still be given every stored message after it.
     pub fn reaches_back_to(&self, seq: Seq) -> bool {
-        !self.has_evicted() || self.floor.seq <= seq || self.tail.as_ref().is_some_and(|tail| tail.reaches <= seq)
+        // Of a document nobody misses what it was once.
+        self.is_document()
+            || !self.has_evicted()
+            || self.floor.seq <= seq
+            || self.tail.as_ref().is_some_and(|tail| tail.reaches <= seq)
     }
 
     /// Messages and bytes that are kept for readers that lag only.
@@ -215,8 +220,14 @@ impl Topic {
         self.idle_since != NOT_IDLE
     }
 
+    /// Nobody listens, and nothing is stored but, at most, that a document was deleted.
     pub fn is_unused(&self) -> bool {
-        self.log.is_empty() && self.subscribers == 0
+        self.subscribers == 0
+            && (self.log.is_empty() || self.is_document() && self.log.newest().is_some_and(|newest| is_deletion(newest)))
+    }
+
+    pub fn is_document(&self) -> bool {
+        self.log.keep() != Keep::Window
     }
 }
 
@@ -267,10 +278,10 @@ impl Topics {
     }
 
     /// The topic of this name must not exist.
-    pub fn create(&mut self, name: TopicName, created: Stamp) -> TopicId {
+    pub fn create(&mut self, name: TopicName, keep: Keep, created: Stamp) -> TopicId {
         debug_assert_eq!(self.find(&name), None);
         let hash = self.hasher.hash_one(&name);
-        let topic = Box::new(Topic::new(name, created));
+        let topic = Box::new(Topic::new(name, keep, created));
         let index = match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize].topic = Some(topic);
@@ -342,10 +353,10 @@ mod tests {
     #[test]
     fn a_topic_that_comes_back_has_another_handle() {
         let mut topics = Topics::default();
-        let first = topics.create("a".into(), stamp(1));
+        let first = topics.create("a".into(), Keep::Window, stamp(1));
         topics.remove(first).unwrap();
         assert_eq!(topics.find(&"a".into()), None);
-        let second = topics.create("a".into(), stamp(2));
+        let second = topics.create("a".into(), Keep::Window, stamp(2));
         assert_eq!(second.index, first.index);
         assert_ne!(second, first);
         assert!(topics.get(first).is_none());
@@ -356,7 +367,7 @@ mod tests {
     #[test]
     fn names_are_found_among_many_through_growth_and_removal() {
         let mut topics = Topics::default();
-        let ids: Vec<_> = (0..1_000).map(|n| topics.create(format!("t{n}").as_str().into(), stamp(n))).collect();
+        let ids: Vec<_> = (0..1_000).map(|n| topics.create(format!("t{n}").as_str().into(), Keep::Window, stamp(n))).collect();
         ids.iter().step_by(2).for_each(|&id| drop(topics.remove(id)));
         for (n, &id) in ids.iter().enumerate() {
             assert_eq!(topics.find(&format!("t{n}").as_str().into()), (n % 2 == 1).then_some(id));
@@ -366,7 +377,7 @@ mod tests {
 
     #[test]
     fn interest_counts_subscriptions_per_reactor() {
-        let mut topic = Topic::new("a".into(), stamp(1));
+        let mut topic = Topic::new("a".into(), Keep::Window, stamp(1));
         [3, 0, 3].into_iter().for_each(|reactor| topic.attach(reactor));
         assert!(topic.detach(3));
         assert_eq!(topic.interested().collect::<Vec<_>>(), [3, 0]);
@@ -377,7 +388,7 @@ mod tests {
 
     #[test]
     fn offsets_count_stored_messages_and_the_first_one_names_the_epoch() {
-        let mut topic = Topic::new("a".into(), stamp(1));
+        let mut topic = Topic::new("a".into(), Keep::Window, stamp(1));
         assert_eq!(topic.released(), Position::default());
         let positions = [7, 9].map(|seq| topic.count_stored(stamp(seq)));
         assert_eq!(positions, [Position { epoch: 7, offset: 1 }, Position { epoch: 7, offset: 2 }]);

@@ -16,6 +16,7 @@ const AGE: u64 = 20_000_000;
 const UNSTORED_AGE: u64 = 5_000_000;
 const IDLE: u64 = 10_000_000;
 const POSITIONS_AGE: u64 = 15_000_000;
+const TOMBSTONE_AGE: u64 = 12_000_000;
 const SUBSCRIBERS_MAX: usize = 3;
 
 /// One message of the model; nothing is ever taken out of its list.
@@ -318,6 +319,7 @@ impl Model {
             reach,
             subscribers_max: SUBSCRIBERS_MAX as u32,
             history: missed.clone(),
+            document: None,
         };
         let origin = Model::origin(reactor as u16);
         let stored = |name| self.living(name).map_or(0, |life| self.lives[life].shown(reach, self.now.micros).len());
@@ -654,6 +656,8 @@ fn settings(count: usize) -> Settings {
         positions_max: 1_000,
         conversations_max: 1_000_000,
         conversation_bytes_max: 256 << 20,
+        tombstone_age: Duration::from_micros(TOMBSTONE_AGE),
+        tokens_max: 1_000_000,
     }
 }
 

@@ -4,10 +4,10 @@ use super::connection::{Cut, Joining, Phase, Subscription, bits};
 use super::outbox::Run;
 use super::transport::Transport;
 use super::{Reactor, tick_at};
-use crate::exchange::{Answer, Entry, Join, Refusal, Selection, SubscriptionId};
+use crate::exchange::{Answer, Entry, Join, Refusal, Selection, SubscriptionId, Write, WriteRefusal};
 use crate::http::response::{Framing, Response};
 use crate::hub::request::{Origin, ToHub};
-use crate::message::TopicName;
+use crate::message::{EncodingId, Message, TopicName};
 use crate::metrics::Counter;
 use crate::session::{Action, Actions, Delivery, Session};
 use crate::websocket::encoder;
@@ -16,8 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// In the place of a ticket: a publication that the hub never saw. No ticket is 0.
+/// In the place of a ticket: a publication, or a write, that the hub never saw. Tickets count from 1 and never come so far.
 const REFUSED_HERE: u64 = 0;
+const WRITE_REFUSED_HERE: u64 = u64::MAX;
 
 impl<T: Transport> Reactor<T> {
     /// Lets the session act on an event, and carries out what it wishes.
@@ -85,6 +86,8 @@ impl<T: Transport> Reactor<T> {
                 Action::Join { join, delivery } => self.join(index, join, delivery),
                 Action::Leave(ids) => self.leave(index, &ids),
                 Action::Publish { entries, report } => self.publish(index, entries, report),
+                Action::Write(write) => self.write_document(index, write),
+                Action::Show { encoding, message } => self.show(index, encoding, &message),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
                 Action::Ask(question) => {
                     let origin = self.origin(index);
@@ -101,14 +104,17 @@ impl<T: Transport> Reactor<T> {
         self.tell_refused(index);
     }
 
-    /// Answers publications that were refused here, once everything asked before them is answered: sessions tell their
+    /// Answers publications and writes that were refused here, once everything asked before them is answered: sessions tell their
     /// answers apart by order alone.
     pub(super) fn tell_refused(&mut self, index: u32) {
-        while let Some(extra) = &mut self.connections[index].extra
-            && extra.asked.front() == Some(&REFUSED_HERE)
-        {
+        while let Some(extra) = &mut self.connections[index].extra {
+            let answer = match extra.asked.front() {
+                Some(&REFUSED_HERE) => Answer::Refused(Refusal::Busy),
+                Some(&WRITE_REFUSED_HERE) => Answer::Written(Err(WriteRefusal::Unavailable)),
+                Some(_) | None => return,
+            };
             extra.asked.pop_front();
-            self.call(index, |session, actions| session.answered(Answer::Refused(Refusal::Busy), actions));
+            self.call(index, |session, actions| session.answered(answer, actions));
         }
     }
 
@@ -191,21 +197,42 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
-    /// The hub is not asked when a bound is reached.
     fn publish(&mut self, index: u32, entries: Vec<Entry>, report: Option<Selection>) {
         // Many short messages under long names weigh, too.
         let bytes: usize = entries.iter().map(|entry| entry.payload.len() + entry.topic.as_str().len()).sum();
-        // One publication is always let through, else one larger than the bound never would be.
+        if let Some(origin) = self.admit(index, bytes, REFUSED_HERE) {
+            self.outgoing.push(ToHub::Publish { origin, entries, report });
+        }
+    }
+
+    fn write_document(&mut self, index: u32, write: Write) {
+        let bytes = write.value.len() + write.topic.as_str().len();
+        if let Some(origin) = self.admit(index, bytes, WRITE_REFUSED_HERE) {
+            self.outgoing.push(ToHub::Write { origin, write });
+        }
+    }
+
+    /// An origin for a publication or a write of so many bytes. The hub is not asked when a bound is reached.
+    fn admit(&mut self, index: u32, bytes: usize, refused: u64) -> Option<Origin> {
+        // One is always let through, else one larger than the bound never would be.
         let full = self.unanswered.len() >= self.limits.unanswered_max
             || (!self.unanswered.is_empty() && self.unanswered_bytes + bytes > self.limits.unanswered_bytes_max);
         if full {
             self.count(Counter::RefusedBusy, 1);
-            return self.connections[index].extra().asked.push_back(REFUSED_HERE);
+            self.connections[index].extra().asked.push_back(refused);
+            return None;
         }
         let origin = self.origin(index);
         self.unanswered.push_back((origin.ticket, bytes));
         self.unanswered_bytes += bytes;
-        self.outgoing.push(ToHub::Publish { origin, entries, report });
+        Some(origin)
+    }
+
+    /// Sends the frame that everybody is sent who is sent this message.
+    fn show(&mut self, index: u32, encoding: EncodingId, message: &Message) {
+        let frame = self.encoded(encoding, message).clone();
+        self.count(Counter::Deliveries, 1);
+        self.push(index, Run::new(frame), true);
     }
 
     fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {

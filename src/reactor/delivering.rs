@@ -298,7 +298,7 @@ impl<T: Transport> Reactor<T> {
         tails
     }
 
-    fn encoded<'m>(&self, encoding: EncodingId, message: &'m Message) -> &'m Frame {
+    pub(super) fn encoded<'m>(&self, encoding: EncodingId, message: &'m Message) -> &'m Frame {
         message.frame(encoding, self.registry.encoder(encoding), || self.count(Counter::Encodings, 1))
     }
 

@@ -184,6 +184,8 @@ impl House {
             positions_max: 1_000_000,
             conversations_max: 1_000_000,
             conversation_bytes_max: 256 << 20,
+            tombstone_age: Duration::from_secs(60),
+            tokens_max: 1_000_000,
         };
         let mut encoders = Encoders::default();
         let encoding = encoders.add("plain".into(), Arc::new(Plain));
@@ -739,7 +741,15 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
     };
     let topic = TopicId { index: 0, generation: 1 };
     let joined = JoinedTopic { id: SubscriptionId(1), topic, from: Seq(0) };
-    let joined = Joined { head: Stamp::default(), topics: vec![joined], start: None, gap: false, foreign: false, replay: None };
+    let joined = Joined {
+        head: Stamp::default(),
+        topics: vec![joined],
+        start: None,
+        gap: false,
+        foreign: false,
+        replay: None,
+        document: None,
+    };
     let mut batch = vec![ToReactor::Joined { connection: origin.connection, ticket: origin.ticket, joined: Box::new(joined) }];
     batch.extend((1..=MESSAGES).map(|seq| {
         let stamp = Stamp { seq: Seq(seq), ..Stamp::default() };

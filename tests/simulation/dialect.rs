@@ -194,7 +194,14 @@ fn answer_text(answer: &Answer) -> String {
         Answer::Refused(refusal) => format!("A no {refusal:?}"),
         Answer::Deleted(count) => format!("A deleted {count}"),
         Answer::Head(stamp) => format!("H {} {}.{}", stamp.seq.0, stamp.seconds, stamp.tag),
-        Answer::Report(_) | Answer::History(_) | Answer::Resumed(_) | Answer::Announced => "nobody asked".to_owned(),
+        Answer::Report(_)
+        | Answer::History(_)
+        | Answer::Resumed(_)
+        | Answer::Announced
+        | Answer::Written(_)
+        | Answer::Document(_)
+        | Answer::Issued
+        | Answer::Grant(_) => "nobody asked".to_owned(),
     }
 }
 

@@ -612,7 +612,14 @@ impl Session for Connection {
             // A whisper that was published, or that found the server busy: nobody waits for either.
             Answer::Published { .. } | Answer::Refused(_) => {}
             // Nothing else is asked.
-            Answer::Head(_) | Answer::Report(_) | Answer::Deleted(_) | Answer::Announced => {}
+            Answer::Head(_)
+            | Answer::Report(_)
+            | Answer::Deleted(_)
+            | Answer::Announced
+            | Answer::Written(_)
+            | Answer::Document(_)
+            | Answer::Issued
+            | Answer::Grant(_) => {}
         }
     }
 
@@ -625,6 +632,8 @@ impl Session for Connection {
             }
             // What it leaves is for the newer one.
             Notice::TakenOver => actions.close(Some(1000), ""),
+            // Tokens of another dialect.
+            Notice::Revoked(_) => {}
         }
     }
 

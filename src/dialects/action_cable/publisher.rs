@@ -83,7 +83,15 @@ impl Session for Publisher {
             Answer::Announced => Response::new(201),
             Answer::Refused(refusal) => refused(refusal),
             // Nothing else was asked.
-            Answer::Head(_) | Answer::Report(_) | Answer::Deleted(_) | Answer::History(_) | Answer::Resumed(_) => return,
+            Answer::Head(_)
+            | Answer::Report(_)
+            | Answer::Deleted(_)
+            | Answer::History(_)
+            | Answer::Resumed(_)
+            | Answer::Written(_)
+            | Answer::Document(_)
+            | Answer::Issued
+            | Answer::Grant(_) => return,
         };
         actions.respond(response);
     }

@@ -67,7 +67,11 @@ impl Session for Post {
             | Answer::Deleted(_)
             | Answer::History(_)
             | Answer::Resumed(_)
-            | Answer::Announced => return,
+            | Answer::Announced
+            | Answer::Written(_)
+            | Answer::Document(_)
+            | Answer::Issued
+            | Answer::Grant(_) => return,
         };
         self.respond(response, actions);
     }

@@ -104,7 +104,11 @@ impl Session for Socket {
             | Answer::Deleted(_)
             | Answer::History(_)
             | Answer::Resumed(_)
-            | Answer::Announced => None,
+            | Answer::Announced
+            | Answer::Written(_)
+            | Answer::Document(_)
+            | Answer::Issued
+            | Answer::Grant(_) => None,
         };
         let Some(Slot::Asked { asked, bytes }) = self.slots.front() else { return };
         let Some(body) = body(asked) else { return };

@@ -239,6 +239,8 @@ mod tests {
             wildcard_topics: 0,
             published: 32,
             stored: 30,
+            documents: 0,
+            document_subscriptions: 0,
             reactors: vec![reactor(21314), reactor(21315)],
             rows,
         }

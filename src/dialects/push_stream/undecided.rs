@@ -55,7 +55,11 @@ impl Session for Undecided {
             | Answer::Deleted(_)
             | Answer::History(_)
             | Answer::Resumed(_)
-            | Answer::Announced => {}
+            | Answer::Announced
+            | Answer::Written(_)
+            | Answer::Document(_)
+            | Answer::Issued
+            | Answer::Grant(_) => {}
         }
     }
 

@@ -84,6 +84,7 @@ impl Session for Commanded {
         let text = match notice {
             Notice::TakenOver => "taken over".to_owned(),
             Notice::Disconnect { name, .. } => format!("disconnect {name}"),
+            Notice::Revoked(_) => "revoked".to_owned(),
         };
         actions.send(encoder::text(text.as_bytes()));
     }

@@ -223,7 +223,9 @@ fn show(action: Action, now: u64) -> String {
         Action::Delete { topics, payload } => format!("delete {topics:?} {}", String::from_utf8_lossy(&payload)),
         Action::Ask(Question::Head) => "ask head".into(),
         Action::Ask(question) => format!("ask {question:?}"),
-        Action::Ping(_) | Action::Replay { .. } | Action::Introduce(_) => "nothing of this dialect".into(),
+        Action::Ping(_) | Action::Replay { .. } | Action::Introduce(_) | Action::Write(_) | Action::Show { .. } => {
+            "nothing of this dialect".into()
+        }
         Action::WakeAt(micros) => format!("wake in {} ms", (micros - now) / 1000),
     }
 }
@@ -247,7 +249,7 @@ fn stamp(seconds: u64, tag: u32) -> Stamp {
 /// Joined without anything missed.
 fn joined(head: Stamp) -> Joined {
     let topic = JoinedTopic { id: SubscriptionId(0), topic: TopicId { index: 0, generation: 0 }, from: head.seq };
-    Joined { head, topics: vec![topic], start: None, gap: false, foreign: false, replay: None }
+    Joined { head, topics: vec![topic], start: None, gap: false, foreign: false, replay: None, document: None }
 }
 
 fn message(topic: &str, id: i64, at: Stamp, text: &str) -> Arc<Message> {

@@ -13,6 +13,8 @@ pub fn report(rows: Vec<TopicRow>) -> Report {
         wildcard_topics: 0,
         published: 32,
         stored: 30,
+        documents: 0,
+        document_subscriptions: 0,
         reactors: vec![ReactorRow { thread: 7, subscribers: 2, uptime_seconds: 190 }],
         rows,
     }
