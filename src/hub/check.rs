@@ -1,5 +1,6 @@
 //! What must hold of a hub between two requests, counted anew: for tests and fuzzing.
 
+use crate::hub::documents::is_deletion;
 use crate::hub::{Hub, Totals};
 
 impl Hub {
@@ -16,7 +17,9 @@ impl Hub {
             assert_eq!(self.topics.find(&topic.name), Some(id));
             assert_eq!(topic.is_idle(), topic.is_unused(), "{}", topic.name);
             assert!(topic.log.oldest().is_none_or(|oldest| oldest.stamp > topic.floor));
-            assert!(topic.log.len() <= self.settings.window.count || self.sweep.is_some());
+            let most = if topic.is_document() { 1 } else { self.settings.window.count };
+            assert!(topic.log.len() <= most || self.sweep.is_some());
+            assert!(!topic.is_document() || topic.for_laggards() == (0, 0));
             assert_eq!(topic.pending, 0);
             for (index, newer) in (0..topic.log.len()).rev().zip(0..) {
                 let message = topic.log.at(index).expect("there are so many");
@@ -38,6 +41,12 @@ impl Hub {
                 counted.unstored += ring.log.len() as u64;
                 counted.unstored_bytes += ring.log.bytes();
             }
+            if topic.is_document() {
+                counted.document_subscriptions += u64::from(topic.subscribers);
+                let newest = topic.log.newest().map(|message| is_deletion(message));
+                counted.documents += u64::from(newest == Some(false));
+                counted.tombstones += u64::from(newest == Some(true));
+            }
             if !topic.name.is_reserved() {
                 counted.topics += 1;
                 counted.wildcard_topics += u64::from(self.is_wildcard(&topic.name));
@@ -46,6 +55,8 @@ impl Hub {
             }
         }
         self.conversations.check_all();
+        self.documents.check_all(self.topics.iter());
+        self.tokens.check_all();
         assert_eq!(self.totals, counted);
         assert!(self.waiting.is_empty());
         assert_eq!(self.released, self.sequencer.last());

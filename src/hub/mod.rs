@@ -437,36 +437,16 @@ impl Hub {
 mod tests {
     use super::*;
     use crate::exchange::{Cursor, StartAt};
-    use crate::hub::testing::{BEGIN, Bench, entry, settings, text, topic};
+    use crate::hub::testing::{BEGIN, Bench, Gate, entry, settings, text, topic};
     use crate::message::Seq;
-    use std::sync::atomic::AtomicUsize;
-
-    /// An engine that returns as many transactions as the test allows.
-    struct Gate {
-        local: Local,
-        allowed: Arc<AtomicUsize>,
-    }
-
-    impl Engine for Gate {
-        fn submit(&mut self, transaction: Transaction) {
-            self.local.submit(transaction);
-        }
-
-        fn ordered(&mut self) -> Option<Transaction> {
-            let allowed = self.allowed.load(Relaxed).checked_sub(1)?;
-            let transaction = self.local.ordered()?;
-            self.allowed.store(allowed, Relaxed);
-            Some(transaction)
-        }
-    }
 
     #[test]
     fn nothing_is_delivered_answered_or_read_before_the_engine_returns_it() {
         let mut bench = Bench::new(settings());
         let joined = bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
         let before = bench.head();
-        let allowed = Arc::new(AtomicUsize::new(0));
-        bench.hub.engine = Box::new(Gate { local: Local::default(), allowed: allowed.clone() });
+        let (gate, allowed) = Gate::shut();
+        bench.hub.engine = Box::new(gate);
         let (now, mut replies) = (bench.now, Vec::new());
         for payload in ["1", "2"] {
             let entries = vec![entry("a", payload)];
@@ -502,8 +482,8 @@ mod tests {
         let mut bench = Bench::new(settings());
         bench.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
         bench.inbox(1);
-        let allowed = Arc::new(AtomicUsize::new(0));
-        bench.hub.engine = Box::new(Gate { local: Local::default(), allowed: allowed.clone() });
+        let (gate, allowed) = Gate::shut();
+        bench.hub.engine = Box::new(gate);
         let (now, origin) = (bench.now, Bench::origin(0));
         bench.hub.handle(ToHub::Publish { origin, entries: vec![entry("a", "1")], report: None }, now);
         let notice = Notice::Disconnect { name: "somebody".into(), reconnect: true };

@@ -1,15 +1,18 @@
 //! A hub with a hand-turned clock, for its unit tests.
 
 use crate::clock::Now;
+use crate::engine::local::Local;
+use crate::engine::{Engine, Transaction};
 use crate::exchange::{
-    Answer, Cursor, Entry, Join, JoinTopic, Joined, Published, Question, Reach, Refusal, Report, Selection, StartAt,
-    SubscriptionId,
+    Answer, Cursor, Entry, Group, Join, JoinTopic, Joined, Published, Question, Reach, Refusal, Report, Selection, StartAt,
+    SubscriptionId, Write, WriteRefusal, Written,
 };
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp};
 use crate::metrics::Metrics;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The wall clock when a bench begins: a whole second.
@@ -46,6 +49,21 @@ pub fn entry(topic: &str, payload: &str) -> Entry {
     Entry { topic: topic.into(), payload: payload.as_bytes().into(), store: true, event: None, key: None, except: None }
 }
 
+/// The group of the documents whose names begin with `$r/` and a letter.
+pub const GROUP: Group = Group { bytes: 4, documents_max: 3, awaited_max: 2 };
+
+/// A new state of a document, on no condition.
+pub fn state(topic: &str, value: &str) -> Write {
+    Write {
+        topic: topic.into(),
+        value: value.as_bytes().into(),
+        group: GROUP,
+        must_exist: false,
+        condition: None,
+        skip_equal: false,
+    }
+}
+
 pub fn text(message: &Message) -> String {
     format!("{}:{}", message.topic, String::from_utf8_lossy(&message.payload))
 }
@@ -53,6 +71,33 @@ pub fn text(message: &Message) -> String {
 /// A cursor as a client has it that remembered the stamp of a message.
 pub fn after(stamp: Stamp) -> Cursor {
     Cursor { stamp: Some((stamp.seconds, Some(u64::from(stamp.tag)))), event: None }
+}
+
+/// An engine that returns as many transactions as the test allows.
+pub struct Gate {
+    local: Local,
+    allowed: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    /// With what it allows, which is nothing yet.
+    pub fn shut() -> (Gate, Arc<AtomicUsize>) {
+        let allowed = Arc::new(AtomicUsize::new(0));
+        (Gate { local: Local::default(), allowed: allowed.clone() }, allowed)
+    }
+}
+
+impl Engine for Gate {
+    fn submit(&mut self, transaction: Transaction) {
+        self.local.submit(transaction);
+    }
+
+    fn ordered(&mut self) -> Option<Transaction> {
+        let allowed = self.allowed.load(Relaxed).checked_sub(1)?;
+        let transaction = self.local.ordered()?;
+        self.allowed.store(allowed, Relaxed);
+        Some(transaction)
+    }
 }
 
 /// A hub with two reactors, whose replies are collected.
@@ -172,6 +217,14 @@ impl Bench {
 
     pub fn publish_unstored(&mut self, topic: &str, payload: &str) -> Stamp {
         self.publish_all(vec![Entry { store: false, ..entry(topic, payload) }]).unwrap()[0].stamp
+    }
+
+    pub fn write(&mut self, write: Write) -> Result<Written, WriteRefusal> {
+        self.handle(ToHub::Write { origin: Bench::origin(0), write });
+        match self.answer() {
+            Answer::Written(result) => result,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn delete(&mut self, topics: &[&str]) -> usize {

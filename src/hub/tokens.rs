@@ -83,6 +83,15 @@ impl Tokens {
         }
     }
 
+    /// Walks over everything, when nothing is on its way.
+    #[cfg(any(test, fuzzing))]
+    pub fn check_all(&self) {
+        for (&token, Known { owner, until }) in &self.known {
+            assert!(self.owned.contains(&(owner.clone(), token)) && self.ends.contains(&(*until, token)));
+        }
+        assert_eq!((self.owned.len(), self.ends.len(), self.coming), (self.known.len(), self.known.len(), 0));
+    }
+
     fn check(&self) {
         debug_assert_eq!((self.owned.len(), self.ends.len()), (self.known.len(), self.known.len()));
     }
