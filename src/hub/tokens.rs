@@ -96,3 +96,150 @@ impl Tokens {
         debug_assert_eq!((self.owned.len(), self.ends.len()), (self.known.len(), self.known.len()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Answer, Notice, Question, Refusal};
+    use crate::hub::request::{ToHub, ToReactor};
+    use crate::hub::testing::{BEGIN, Bench, Gate, settings};
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn token(number: u8) -> TokenDigest {
+        TokenDigest([number; 32])
+    }
+
+    fn grant(user: &str, seconds: u64) -> Grant {
+        Grant { group: "g".into(), user: user.into(), until: (BEGIN + seconds) * 1_000 }
+    }
+
+    fn issue(bench: &mut Bench, number: u8, grant: Grant) -> Result<(), Refusal> {
+        match bench.ask(Question::Issue { token: token(number), grant }) {
+            Answer::Issued => Ok(()),
+            Answer::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn find(bench: &mut Bench, number: u8) -> Option<Grant> {
+        match bench.ask(Question::Grant(token(number))) {
+            Answer::Grant(grant) => grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn revoke(bench: &mut Bench, revocation: Revocation) {
+        assert!(matches!(bench.ask(Question::Revoke(revocation)), Answer::Announced));
+    }
+
+    #[test]
+    fn an_issued_token_stands_for_its_user_until_the_wall_clock_says_that_it_is_over() {
+        let mut bench = Bench::new(settings());
+        assert_eq!(find(&mut bench, 1), None);
+        issue(&mut bench, 1, grant("u", 10)).unwrap();
+        assert_eq!((find(&mut bench, 1), find(&mut bench, 2)), (Some(grant("u", 10)), None));
+        bench.pass(10 * SECOND - Duration::from_millis(1));
+        assert!(find(&mut bench, 1).is_some());
+        bench.pass(Duration::from_millis(1));
+        assert_eq!(bench.hub.tokens.find(token(1), bench.now.unix_millis()), None, "whether or not it was cleared away");
+        assert_eq!((find(&mut bench, 1), bench.hub.tokens.known.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_token_that_is_issued_once_more_stands_for_its_new_user_only() {
+        let mut bench = Bench::new(settings());
+        issue(&mut bench, 1, grant("u", 10)).unwrap();
+        issue(&mut bench, 1, grant("v", 20)).unwrap();
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into() });
+        bench.pass(15 * SECOND);
+        assert_eq!(find(&mut bench, 1), Some(grant("v", 20)));
+    }
+
+    #[test]
+    fn a_revocation_takes_one_token_or_all_of_a_user_in_a_group() {
+        let mut bench = Bench::new(settings());
+        let elsewhere = Grant { group: "h".into(), ..grant("u", 10) };
+        for (number, grant) in [grant("u", 10), grant("u", 20), grant("v", 10), elsewhere, grant("t", 10)].into_iter().enumerate()
+        {
+            issue(&mut bench, number as u8, grant).unwrap();
+        }
+        revoke(&mut bench, Revocation::Token(token(4)));
+        assert_eq!(find(&mut bench, 4), None);
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into() });
+        let known = [0, 1, 2, 3, 4].map(|number| find(&mut bench, number).is_some());
+        assert_eq!(known, [false, false, true, true, false]);
+        // Nobody has to know whether there was one.
+        revoke(&mut bench, Revocation::Token(token(9)));
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "nobody".into() });
+        assert_eq!(bench.hub.tokens.known.len(), 2);
+    }
+
+    #[test]
+    fn every_reactor_hears_of_a_revocation_before_its_author() {
+        let mut bench = Bench::new(settings());
+        let revocation = Revocation::User { group: "g".into(), user: "u".into() };
+        bench.handle(ToHub::Ask { origin: Bench::origin(0), question: Question::Revoke(revocation.clone()) });
+        let is_it =
+            |reply: &ToReactor| matches!(reply, ToReactor::Announce(told) if **told == Notice::Revoked(revocation.clone()));
+        let [told, ToReactor::Answer { .. }] = &bench.inbox(0)[..] else { panic!("told, then answered") };
+        let [elsewhere] = &bench.inbox(1)[..] else { panic!("told once") };
+        assert!(is_it(told) && is_it(elsewhere));
+    }
+
+    #[test]
+    fn nobody_has_a_token_before_it_is_released_and_nobody_loses_one_before() {
+        let mut bench = Bench::new(settings());
+        let (gate, allowed) = Gate::shut();
+        bench.hub.engine = Box::new(gate);
+        let now = bench.now;
+        let ask = |bench: &mut Bench, question| bench.hub.handle(ToHub::Ask { origin: Bench::origin(0), question }, now);
+        ask(&mut bench, Question::Issue { token: token(1), grant: grant("u", 10) });
+        ask(&mut bench, Question::Revoke(Revocation::Token(token(1))));
+        let known = |bench: &Bench| bench.hub.tokens.find(token(1), now.unix_millis()).is_some();
+        assert_eq!((known(&bench), bench.hub.take_acknowledgements().count()), (false, 0));
+        for (is_known, answers) in [(true, 1), (false, 1)] {
+            allowed.store(1, Relaxed);
+            bench.hub.tick(now);
+            assert_eq!((known(&bench), bench.hub.take_acknowledgements().count()), (is_known, answers));
+        }
+    }
+
+    #[test]
+    fn there_are_so_many_tokens_and_expired_ones_make_room() {
+        let mut settings = settings();
+        settings.tokens_max = 2;
+        let mut bench = Bench::new(settings);
+        issue(&mut bench, 1, grant("u", 10)).unwrap();
+        let (gate, allowed) = Gate::shut();
+        bench.hub.engine = Box::new(gate);
+        let (now, origin) = (bench.now, Bench::origin(0));
+        let question = Question::Issue { token: token(2), grant: grant("u", 20) };
+        bench.hub.handle(ToHub::Ask { origin, question }, now);
+        let question = Question::Issue { token: token(3), grant: grant("u", 20) };
+        bench.hub.handle(ToHub::Ask { origin, question: question.clone() }, now);
+        let mut replies = Vec::new();
+        bench.hub.take_replies(0, &mut replies);
+        let refused = |reply: &ToReactor| matches!(reply, ToReactor::Answer { answer, .. } if matches!(**answer, Answer::Refused(Refusal::OutOfMemory)));
+        assert!(replies.iter().all(refused) && replies.len() == 1, "one that is on its way counts");
+        allowed.store(9, Relaxed);
+        bench.tick();
+        assert_eq!(issue(&mut bench, 3, grant("u", 20)), Err(Refusal::OutOfMemory));
+        bench.pass(10 * SECOND);
+        issue(&mut bench, 3, grant("u", 20)).unwrap();
+        assert_eq!([1, 2, 3].map(|number| find(&mut bench, number).is_some()), [false, true, true]);
+    }
+
+    #[test]
+    fn nothing_of_a_token_is_shown() {
+        let grant = Grant { group: "secret".into(), user: "secret".into(), until: 5 };
+        let issue = Question::Issue { token: token(7), grant: grant.clone() };
+        assert_eq!(format!("{issue:?}"), "Issue { token: TokenDigest(…), grant: Grant(until 5) }");
+        let user = Revocation::User { group: "secret".into(), user: "secret".into() };
+        let notice = Notice::Revoked(Revocation::Token(token(7)));
+        let shown = format!("{:?} {user:?} {notice:?}", Answer::Grant(Some(grant)));
+        assert_eq!(shown, "Grant(Some(Grant(until 5))) Revocation::User(…) Revoked(Revocation::Token(…))");
+    }
+}
