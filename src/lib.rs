@@ -35,6 +35,7 @@ pub mod message;
 pub mod metrics;
 #[cfg(any(test, fuzzing))]
 pub mod oracle;
+pub mod pace;
 pub mod reactor;
 pub mod server;
 pub mod session;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Modules that everybody may import: words and units without behaviour.
-const EVERYBODY: [&str; 2] = ["exchange", "units"];
+/// Modules that everybody may import: words, units and arithmetic of time.
+const EVERYBODY: [&str; 3] = ["exchange", "units", "pace"];
 
 /// What a module may import of ours, as the beginnings of paths, beside itself and [`EVERYBODY`]. A row whose name is longer
 /// adds to the shorter ones: `hub::thread` has what `hub` has, and more.
@@ -15,6 +15,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("workers", &[]),
     ("units", &[]),
+    ("pace", &[]),
     ("exchange", &["message"]),
     ("access", &["message"]),
     ("http", &["message"]),

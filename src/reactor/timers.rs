@@ -4,7 +4,8 @@
 //! connection knows itself; moving a deadline back costs nothing until its old entry comes up.
 
 /// Microseconds of one slot.
-pub const TICK_MICROS: u64 = 100_000;
+pub use crate::pace::TICK_MICROS;
+
 const SLOTS: u64 = 1024;
 
 /// The first tick at or after an instant in monotonic microseconds.

@@ -9,7 +9,6 @@
 
 use super::channel::{Reject, admit};
 use super::command::{self, BadInput, Command, History};
-use super::flood::Flood;
 use super::frames::{self, Reason, Verdict};
 use super::history;
 use super::identifier;
@@ -22,6 +21,7 @@ use crate::exchange::{
     self, After, Answer, ConversationId, Entry, Join, Joined, Legacy, Missed, Notice, Question, Refusal, Replay, SubscriptionId,
 };
 use crate::message::{EncodingId, Frame, Message, Seq, Stamp, TopicName};
+use crate::pace::Rate;
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ use std::sync::Arc;
 const BAD_BURST_SECONDS: u64 = 5;
 /// Frames of any kind that a client may send, pings and pongs too.
 const FRAMES_PER_SECOND: u64 = 200;
-const FRAMES_BURST_SECONDS: u64 = 10;
+const FRAMES_BURST: u64 = 10 * FRAMES_PER_SECOND;
 
 pub struct Connection {
     place: Place,
     subscriptions: Subscriptions,
     pings: Pings,
-    frames: Flood,
-    bad: Flood,
+    frames: Rate,
+    bad: Rate,
     extra: Option<Box<Extra>>,
     /// The client knows `actioncable-unsupported`, as those of Rails do.
     is_rails: bool,
@@ -109,8 +109,8 @@ impl Connection {
             place,
             subscriptions: Subscriptions::default(),
             pings,
-            frames: Flood::default(),
-            bad: Flood::default(),
+            frames: Rate::default(),
+            bad: Rate::default(),
             extra: key.map(|key| Box::new(Extra { own_key: Some(key), ..Extra::default() })),
             is_rails,
             is_over: false,
@@ -207,7 +207,7 @@ impl Connection {
         let live = &self.shared().live;
         live.counters.bad_input(bad);
         let rate = u64::from(live.rules.load().bad_input_rate);
-        if bad.is_guarded() && !self.bad.take(actions.now.micros, rate, BAD_BURST_SECONDS) {
+        if bad.is_guarded() && !self.bad.take(actions.now.micros, rate, rate * BAD_BURST_SECONDS) {
             self.close(1008, actions);
         }
     }
@@ -499,7 +499,7 @@ impl Session for Connection {
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
         let ends = matches!(inbound, Inbound::Close(_));
-        if !ends && !self.frames.take(actions.now.micros, FRAMES_PER_SECOND, FRAMES_BURST_SECONDS) {
+        if !ends && !self.frames.take(actions.now.micros, FRAMES_PER_SECOND, FRAMES_BURST) {
             return self.close(1008, actions);
         }
         match inbound {
@@ -681,11 +681,7 @@ impl Session for Connection {
     }
 
     fn draining(&mut self, actions: &mut Actions) {
-        // Neighbours in the slab say goodbye far from each other (Knuth's multiplicative hash), and the last of all still has
-        // time to.
-        let share = actions.index.wrapping_mul(0x9E37_79B1);
-        let spread = self.shared().goodbyes.as_micros() as u64;
-        self.extra().drains_at = Some(actions.now.micros + ((spread * u64::from(share)) >> 32));
+        self.extra().drains_at = Some(self.shared().goodbyes.due(actions.index, actions.now.micros));
         self.sleep(actions);
     }
 

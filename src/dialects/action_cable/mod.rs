@@ -9,7 +9,6 @@ mod connection;
 mod counters;
 mod encoders;
 pub(crate) mod events;
-mod flood;
 mod frames;
 mod history;
 pub(crate) mod identifier;

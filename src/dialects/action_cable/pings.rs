@@ -3,10 +3,8 @@
 use super::shared::Live;
 use crate::clock::Now;
 use crate::message::Frame;
+use crate::pace::Phase;
 use std::time::Duration;
-
-/// The reactor's timers count in these.
-const TICK_MICROS: u64 = 100_000;
 
 /// What a ping counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,33 +20,24 @@ pub struct Pings {
     /// Ticks between two pings.
     every: u16,
     unit: Unit,
-    /// The tick of the next one.
-    next: u32,
+    next: Phase,
 }
 
 impl Pings {
-    /// The first ping comes within one interval; `index` numbers the connections of a reactor and spreads them over it.
+    /// `index` numbers the connections of a reactor.
     pub fn new(interval: Duration, unit: Unit, index: u32, now: Now) -> Pings {
-        let every = (interval.as_micros() as u64 / TICK_MICROS).clamp(1, u64::from(u16::MAX)) as u16;
-        let tick = (now.micros / TICK_MICROS) as u32;
-        let phase = index % u32::from(every);
-        let ahead = (phase + u32::from(every) - tick % u32::from(every) - 1) % u32::from(every) + 1;
-        Pings { every, unit, next: tick + ahead }
+        let every = Phase::every(interval);
+        Pings { every, unit, next: Phase::new(every, index, now.micros) }
     }
 
     /// When the next one is due, in monotonic microseconds.
     pub fn due(&self) -> u64 {
-        u64::from(self.next) * TICK_MICROS
+        self.next.due()
     }
 
     /// The ping that is due, if one is. Those that were missed are not made up for.
     pub fn take(&mut self, live: &Live, now: Now) -> Option<Frame> {
-        if now.micros < self.due() {
-            return None;
-        }
-        let behind = (now.micros / TICK_MICROS) as u32 - self.next;
-        self.next += (behind / u32::from(self.every) + 1) * u32::from(self.every);
-        Some(match self.unit {
+        self.next.take(self.every, now.micros).then(|| match self.unit {
             Unit::Seconds => live.ping(now),
             Unit::Millis => super::frames::ping(now.unix_micros / 1_000),
             Unit::Nanos => super::frames::ping(now.unix_micros.saturating_mul(1_000)),
@@ -76,7 +65,7 @@ mod tests {
             for index in 0..300 {
                 let pings = Pings::new(Duration::from_secs(3), Unit::Seconds, index, at(begins));
                 assert!(pings.due() > begins && pings.due() <= begins + 3_000_000, "{index} at {begins}");
-                slots[(pings.next % 30) as usize] += 1;
+                slots[(pings.due() / 100_000 % 30) as usize] += 1;
             }
             assert_eq!(slots, [10; 30]);
         }

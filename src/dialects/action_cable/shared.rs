@@ -8,6 +8,7 @@ use super::rules::Rules;
 use crate::clock::Now;
 use crate::exchange::{ConversationId, Reach};
 use crate::message::{EncodingId, Frame, TopicName};
+use crate::pace::Goodbyes;
 use crate::session::{ConnectionLimits, Encoders};
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -74,8 +75,7 @@ pub struct Shared {
     pub connect_auth: ConnectAuth,
     pub ping_interval: Duration,
     pub ping_params: bool,
-    /// Over how long the goodbyes of a stop are spread.
-    pub goodbyes: Duration,
+    pub goodbyes: Goodbyes,
     pub disconnect_frame: bool,
     pub extended: bool,
     connections_max: u64,
@@ -112,13 +112,11 @@ impl Shared {
             close_time,
             user_timeout: Some(options.tcp_user_timeout),
         };
-        // Who is told to go last has to be gone in time, too.
-        let answering = options.close_timeout.min(stop / 5);
-        let goodbyes = options.drain_time.min(stop - answering);
+        let goodbyes = Goodbyes::new(options.drain_time, options.close_timeout, stop);
         Shared {
             live,
             limits: limits(options.close_timeout),
-            limits_of_a_stop: limits(answering),
+            limits_of_a_stop: limits(goodbyes.answering),
             connect_auth: options.connect_auth.clone(),
             ping_interval: options.ping_interval,
             ping_params: options.ping_params,
@@ -173,13 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn goodbyes_take_their_drain_time_unless_the_servers_is_too_short_for_it() {
+    fn the_last_goodbye_of_a_short_stop_is_answered_in_time() {
         let options = Options::default();
-        let spread = |stop| {
-            let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
-            let shared = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(stop));
-            (shared.goodbyes.as_secs(), shared.limits_of_a_stop.close_time.as_secs())
-        };
-        assert_eq!((spread(35), spread(100), spread(10)), ((30, 5), (30, 5), (8, 2)));
+        let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
+        let shared = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(10));
+        assert_eq!((shared.goodbyes.spread.as_secs(), shared.limits_of_a_stop.close_time.as_secs()), (8, 2));
     }
 }

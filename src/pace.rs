@@ -1,0 +1,172 @@
+//! When things happen that must not happen to everybody at once, and how often a client may do something.
+
+use std::time::Duration;
+
+/// The timers of sessions count in these.
+pub const TICK_MICROS: u64 = 100_000;
+
+const MICROS: u64 = 1_000_000;
+
+/// When something comes round next that each connection of a reactor has at a phase of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    tick: u32,
+}
+
+impl Phase {
+    /// An interval in ticks, as the methods take it.
+    pub fn every(interval: Duration) -> u16 {
+        (interval.as_micros() as u64 / TICK_MICROS).clamp(1, u64::from(u16::MAX)) as u16
+    }
+
+    /// The first time comes within one interval; `index` numbers the connections of a reactor and spreads them over it.
+    pub fn new(every: u16, index: u32, now_micros: u64) -> Phase {
+        let every = u32::from(every);
+        let tick = (now_micros / TICK_MICROS) as u32;
+        let ahead = (index % every + every - tick % every - 1) % every + 1;
+        Phase { tick: tick + ahead }
+    }
+
+    /// In monotonic microseconds.
+    pub fn due(self) -> u64 {
+        u64::from(self.tick) * TICK_MICROS
+    }
+
+    /// Whether the time has come; then the next one is due. Those that were missed are not made up for.
+    pub fn take(&mut self, every: u16, now_micros: u64) -> bool {
+        if now_micros < self.due() {
+            return false;
+        }
+        let behind = (now_micros / TICK_MICROS) as u32 - self.tick;
+        self.tick += (behind / u32::from(every) + 1) * u32::from(every);
+        true
+    }
+}
+
+/// The goodbyes of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Goodbyes {
+    /// Over how long they are spread.
+    pub spread: Duration,
+    /// How long the peer may take to answer its own.
+    pub answering: Duration,
+}
+
+impl Goodbyes {
+    /// They take `drain_time`, unless `stop`, which is what the whole server has, is too short for it and the last answer:
+    /// who is told to go last has to be gone in time, too.
+    pub fn new(drain_time: Duration, close_time: Duration, stop: Duration) -> Goodbyes {
+        let answering = close_time.min(stop / 5);
+        Goodbyes { spread: drain_time.min(stop - answering), answering }
+    }
+
+    /// When this connection says its own. Neighbours in the slab are far from each other (Knuth's multiplicative hash).
+    pub fn due(&self, index: u32, now_micros: u64) -> u64 {
+        let share = index.wrapping_mul(0x9E37_79B1);
+        now_micros + ((self.spread.as_micros() as u64 * u64::from(share)) >> 32)
+    }
+}
+
+/// How much a client may do: one bucket of the generic cell rate algorithm.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rate {
+    /// When all that was done so far is forgotten, in monotonic microseconds.
+    forgotten_at: u64,
+}
+
+impl Rate {
+    /// Counts one more, or says that it is one too many, which then does not count. 0 per second = no limit.
+    pub fn take(&mut self, now_micros: u64, per_second: u64, burst: u64) -> bool {
+        if per_second == 0 {
+            return true;
+        }
+        // Each costs its share of a second.
+        let each = MICROS / per_second;
+        let forgotten_at = self.forgotten_at.max(now_micros) + each;
+        let holds = forgotten_at <= now_micros + burst * each;
+        if holds {
+            self.forgotten_at = forgotten_at;
+        }
+        holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_time_comes_within_an_interval_and_phases_are_even() {
+        let every = Phase::every(Duration::from_secs(3));
+        for begins in [0, 1, 99_999, 100_000, 12_345_678] {
+            let mut slots = [0; 30];
+            for index in 0..300 {
+                let phase = Phase::new(every, index, begins);
+                assert!(phase.due() > begins && phase.due() <= begins + 3_000_000, "{index} at {begins}");
+                slots[(phase.tick % 30) as usize] += 1;
+            }
+            assert_eq!(slots, [10; 30]);
+        }
+    }
+
+    #[test]
+    fn phases_stay_and_missed_times_are_left_out() {
+        let every = Phase::every(Duration::from_secs(3));
+        let mut phase = Phase::new(every, 5, 0);
+        assert_eq!(phase.due(), 500_000);
+        assert!(!phase.take(every, 499_999));
+        assert!(phase.take(every, 580_000));
+        assert_eq!(phase.due(), 3_500_000);
+        assert!(phase.take(every, 9_600_000));
+        assert_eq!(phase.due(), 12_500_000);
+    }
+
+    #[test]
+    fn an_interval_has_a_tick_at_least() {
+        assert_eq!(Phase::every(Duration::ZERO), 1);
+        assert_eq!(Phase::every(Duration::from_secs(86_400)), u16::MAX);
+    }
+
+    #[test]
+    fn goodbyes_take_their_drain_time_unless_the_servers_is_too_short_for_it() {
+        let of = |stop| {
+            let goodbyes = Goodbyes::new(Duration::from_secs(30), Duration::from_secs(5), Duration::from_secs(stop));
+            (goodbyes.spread.as_secs(), goodbyes.answering.as_secs())
+        };
+        assert_eq!((of(35), of(100), of(10)), ((30, 5), (30, 5), (8, 2)));
+    }
+
+    #[test]
+    fn goodbyes_are_spread_evenly() {
+        let goodbyes = Goodbyes { spread: Duration::from_secs(10), answering: Duration::ZERO };
+        let mut seconds = [0; 10];
+        for index in 0..1_000 {
+            seconds[(goodbyes.due(index, 7_000_000) - 7_000_000) as usize / 1_000_000] += 1;
+        }
+        assert!(seconds.iter().all(|count| (99..=101).contains(count)), "{seconds:?}");
+    }
+
+    #[test]
+    fn a_burst_is_taken_at_once_and_then_the_rate() {
+        let start = 77_000_000;
+        let mut rate = Rate::default();
+        assert!((0..100).all(|_| rate.take(start, 20, 100)));
+        assert!(!rate.take(start, 20, 100));
+        assert!((1..=20).all(|step| rate.take(start + step * 50_000, 20, 100)));
+        assert!(!rate.take(start + 1_000_000, 20, 100));
+    }
+
+    #[test]
+    fn what_is_refused_does_not_count_and_silence_is_not_saved_up() {
+        let mut rate = Rate::default();
+        assert!(rate.take(1_000_000, 1, 2) && rate.take(90_000_000, 1, 2) && rate.take(90_000_000, 1, 2));
+        assert!((0..50).all(|_| !rate.take(90_000_000, 1, 2)));
+        assert!(rate.take(91_000_000, 1, 2));
+    }
+
+    #[test]
+    fn no_rate_is_no_limit() {
+        let mut rate = Rate::default();
+        assert!((0..10_000).all(|_| rate.take(0, 0, 5)));
+    }
+}
