@@ -5,7 +5,7 @@ use crate::clock::Now;
 use crate::exchange::{
     Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId, Write,
 };
-use crate::http::head::Head;
+use crate::http::head::{Head, HeadError};
 use crate::http::response::Response;
 use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
 use std::collections::HashMap;
@@ -59,6 +59,8 @@ pub struct HeadLimits {
     pub body_bytes_max: u64,
     /// That refusal, in the dialect's words; the connection ends after it.
     pub body_too_large: fn() -> Response,
+    /// The answer to a head that is too large or breaks a rule; the connection ends after it.
+    pub head_refused: fn(HeadError) -> Response,
 }
 
 /// How a request goes on.
@@ -115,6 +117,11 @@ pub trait Session: Send {
     /// The client took nothing for too long, or the log no longer reaches back to it.
     fn too_slow(&mut self, actions: &mut Actions);
 
+    /// What the close says with this code when the client breaks a rule of the protocol.
+    fn violation(&self, _code: u16) -> &'static str {
+        ""
+    }
+
     /// The server stops: say goodbye.
     fn draining(&mut self, actions: &mut Actions);
 
@@ -137,7 +144,7 @@ pub struct ConnectionLimits {
     pub outbox_bytes_max: usize,
     /// How long bytes may wait without one of them being taken.
     pub no_progress: Duration,
-    /// How long to wait for the peer after our close.
+    /// How long to wait for the peer after our close. With none at all it does not get what it does not take at once, either.
     pub close_time: Duration,
     /// How long what a WebSocket was sent may stay unacknowledged before the kernel ends it; `None`: as long as on any other
     /// connection.
@@ -179,6 +186,7 @@ pub enum Action {
     Replay { encoding: EncodingId, prefix: Frame, messages: Vec<Arc<Message>> },
     Introduce(ConversationId),
     Finish,
+    Discard,
     Close { code: Option<u16>, reason: String },
     Hangup,
     Join { join: Join, delivery: Delivery },
@@ -250,6 +258,11 @@ impl Actions {
     /// Ends an endless answer (the last chunk is written for the session) and the session with it.
     pub fn finish(&mut self) {
         self.list.push(Action::Finish);
+    }
+
+    /// Gives up what is queued for a WebSocket, but for a frame that is partly sent: what it may no longer see.
+    pub fn discard(&mut self) {
+        self.list.push(Action::Discard);
     }
 
     /// Sends a WebSocket close and ends the session; nothing follows. Before the 101 it accepts first.

@@ -4,6 +4,7 @@
 
 pub use super::scan::{HeadScan, Scan, ScanLimits};
 
+use super::response::Response;
 use super::target::{escapes_hold, split_absolute};
 
 /// Fields that one head may have.
@@ -90,6 +91,11 @@ impl HeadError {
             HeadError::TooLarge | HeadError::TooManyFields => 431,
             HeadError::UnsupportedVersion => 505,
         }
+    }
+
+    /// The status and nothing else.
+    pub fn response(self) -> Response {
+        Response::new(self.status())
     }
 }
 

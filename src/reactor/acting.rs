@@ -81,6 +81,13 @@ impl<T: Transport> Reactor<T> {
                     self.outgoing.push(ToHub::Introduce { reactor: self.index, connection, conversation });
                 }
                 Action::Finish => self.finish(index),
+                Action::Discard => {
+                    let slot = &mut self.connections[index];
+                    // The 101 must not be missing before what follows it.
+                    if slot.is(bits::WEBSOCKET) && !slot.is(bits::GREETING) {
+                        slot.outbox.keep_begun();
+                    }
+                }
                 Action::Close { code, reason } => self.close(index, code, &reason),
                 Action::Hangup => self.hangup(index),
                 Action::Join { join, delivery } => self.join(index, join, delivery),
@@ -399,7 +406,7 @@ impl<T: Transport> Reactor<T> {
     }
 
     fn end_within(&mut self, index: u32, close_time: Duration) {
-        let cut = Cut { micros: self.now.after(close_time), close_time, is_patient: true };
+        let cut = Cut { micros: self.now.after(close_time), close_time, is_patient: !close_time.is_zero() };
         let slot = &mut self.connections[index];
         slot.set(bits::ENDING, true);
         let extra = slot.extra();

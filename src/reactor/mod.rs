@@ -376,7 +376,10 @@ impl<T: Transport> Reactor<T> {
             }
         }
         if event.readable || event.hangup {
-            self.connections[index].set(bits::READABLE, true);
+            let slot = &mut self.connections[index];
+            slot.set(bits::READABLE, true);
+            // Also of one whose bytes stay in the kernel for now.
+            slot.set(bits::HEARD, true);
             self.make_ready(index);
         }
         if event.hangup && self.may_read(index) == 0 {

@@ -201,11 +201,10 @@ impl<T: Transport> Reactor<T> {
                 Step::Wait(0)
             }
             Ok(Scan::Line) => {
-                let line_bytes_max =
-                    self.registry.head_limits(scan.path(input)).map_or(usize::MAX, |limits| limits.line_bytes_max);
+                let known = self.registry.head_limits(scan.path(input));
                 // Only now is it known whose limit counts.
-                if scan.line_bytes() > line_bytes_max {
-                    self.refuse_request(index, HeadError::LineTooLong);
+                if known.is_some_and(|limits| scan.line_bytes() > limits.line_bytes_max) {
+                    self.refuse_request(index, HeadError::LineTooLong, known);
                     return Step::Took(input.len());
                 }
                 self.connections[index].http().expect("an HTTP connection").scan = scan;
@@ -221,21 +220,23 @@ impl<T: Transport> Reactor<T> {
                             self.drain_connection(index);
                         }
                     }
-                    Err(error) => self.refuse_request(index, error),
+                    Err(error) => self.refuse_request(index, error, known),
                 }
                 Step::Took(skipped + len)
             }
             Err(error) => {
-                self.refuse_request(index, error);
+                self.refuse_request(index, error, known);
                 Step::Took(input.len())
             }
         }
     }
 
-    fn refuse_request(&mut self, index: u32, error: HeadError) {
+    /// In the words of the dialect whose path it is.
+    fn refuse_request(&mut self, index: u32, error: HeadError, limits: Option<HeadLimits>) {
         self.count(Counter::RefusedRequests, 1);
         self.opened(index);
-        self.respond(index, Response::new(error.status()).closing());
+        let refused = limits.map_or(HeadError::response as fn(HeadError) -> Response, |limits| limits.head_refused);
+        self.respond(index, refused(error).closing());
     }
 
     /// The connection has sent a complete head, or is ending because it could not.
@@ -457,7 +458,9 @@ impl<T: Transport> Reactor<T> {
 
     fn violated(&mut self, index: u32, violation: Violation) {
         self.count(Counter::RefusedFrames, 1);
-        self.close(index, Some(violation.close_code()), "");
+        let code = violation.close_code();
+        let reason = self.connections[index].session.as_ref().map_or("", |session| session.violation(code));
+        self.close(index, Some(code), reason);
     }
 
     fn frame(&mut self, index: u32, event: Event<'_>) {

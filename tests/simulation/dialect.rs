@@ -4,6 +4,7 @@
 
 use crate::Planted;
 use fanwire::exchange::{Answer, Cursor, Entry, Join, JoinTopic, Joined, Question, Refusal, StartAt, SubscriptionId};
+use fanwire::http::head::HeadError;
 use fanwire::http::response::Response;
 use fanwire::message::{Encoder, EncodingId, Message, TopicName};
 use fanwire::session::{Actions, ConnectionLimits, Delivery, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session};
@@ -155,6 +156,7 @@ impl Dialect for Simulated {
             field_bytes_max: 2048,
             body_bytes_max: 4096,
             body_too_large: || Response::new(413),
+            head_refused: HeadError::response,
         })
     }
 }

@@ -28,7 +28,7 @@ mod subscriptions;
 use crate::access::bearer;
 use crate::access::networks::Networks;
 use crate::exchange::ConversationId;
-use crate::http::head::{Head, Version};
+use crate::http::head::{Head, HeadError, Version};
 use crate::http::response::Response;
 use crate::http::target::argument;
 use crate::message::TopicName;
@@ -233,6 +233,7 @@ impl Dialect for ActionCable {
             field_bytes_max: self.head_bytes,
             body_bytes_max: self.body_bytes_max,
             body_too_large: || Response::new(413).content_type("application/json").body("{\"error\":\"Body too large\"}"),
+            head_refused: HeadError::response,
         })
     }
 }

@@ -7,6 +7,7 @@ mod readiness;
 pub use page::{dev_page, serve_page};
 pub use readiness::Readiness;
 
+use crate::http::head::HeadError;
 use crate::http::response::Response;
 use crate::metrics::Metrics;
 use crate::session::{Actions, Dialect, Door, HeadLimits, Opening, Request};
@@ -81,6 +82,7 @@ impl Dialect for Admin {
             field_bytes_max: self.head_bytes,
             body_bytes_max: BODY_BYTES_MAX,
             body_too_large: || Response::new(413),
+            head_refused: HeadError::response,
         })
     }
 }

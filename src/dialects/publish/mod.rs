@@ -7,7 +7,7 @@ mod post;
 mod socket;
 
 use crate::access::{Digest, Key, Right, SharedAccess, bearer, digest};
-use crate::http::head::{Head, Version};
+use crate::http::head::{Head, HeadError, Version};
 use crate::http::response::Response;
 use crate::message::TopicName;
 use crate::session::{Actions, ConnectionLimits, Dialect, HeadLimits, Opening, Request};
@@ -111,6 +111,7 @@ impl Dialect for Publish {
             field_bytes_max: self.head_bytes,
             body_bytes_max: self.shared.options.body_bytes_max,
             body_too_large: || answer::Rejection::TOO_LARGE.response(),
+            head_refused: HeadError::response,
         })
     }
 }

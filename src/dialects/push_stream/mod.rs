@@ -24,7 +24,7 @@ mod websocket;
 
 use crate::access::{Grant, Right, SharedAccess};
 use crate::exchange::{Cursor, Join, JoinTopic, Question, Reach, Selection, StartAt, SubscriptionId};
-use crate::http::head::{Head, Version};
+use crate::http::head::{Head, HeadError, Version};
 use crate::http::response::Response;
 use crate::message::{EventFields, TopicName};
 use crate::session::{Actions, Delivery, Dialect, Door, Encoders, HeadLimits, Opening, Request, Session};
@@ -431,6 +431,7 @@ impl Dialect for PushStream {
             field_bytes_max: options.max_header_bytes as usize,
             body_bytes_max: options.max_body_bytes,
             body_too_large: || shared::uncached(Response::new(413)),
+            head_refused: HeadError::response,
         })
     }
 }

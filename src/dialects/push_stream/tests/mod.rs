@@ -223,9 +223,12 @@ fn show(action: Action, now: u64) -> String {
         Action::Delete { topics, payload } => format!("delete {topics:?} {}", String::from_utf8_lossy(&payload)),
         Action::Ask(Question::Head) => "ask head".into(),
         Action::Ask(question) => format!("ask {question:?}"),
-        Action::Ping(_) | Action::Replay { .. } | Action::Introduce(_) | Action::Write(_) | Action::Show { .. } => {
-            "nothing of this dialect".into()
-        }
+        Action::Ping(_)
+        | Action::Discard
+        | Action::Replay { .. }
+        | Action::Introduce(_)
+        | Action::Write(_)
+        | Action::Show { .. } => "nothing of this dialect".into(),
         Action::WakeAt(micros) => format!("wake in {} ms", (micros - now) / 1000),
     }
 }
