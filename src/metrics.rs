@@ -33,7 +33,7 @@ counters! {
     /// Runs of messages concatenated into one frame.
     Runs,
     BytesIn, BytesOut,
-    /// Pings of Action Cable, also those that took the place of one that waited.
+    /// Pings of the server, also those that took the place of one that waited.
     Pings,
     /// Write calls to sockets.
     Writes,
@@ -62,7 +62,7 @@ pub const LATENCY_BUCKETS: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
 /// The dialects whose connections are counted apart; the last one stands for any other.
-pub const DIALECTS: [&str; 5] = ["push_stream", "action_cable", "publish", "admin", "other"];
+pub const DIALECTS: [&str; 6] = ["push_stream", "action_cable", "resources", "publish", "admin", "other"];
 
 /// The place of a dialect in [`DIALECTS`].
 pub fn dialect(name: &str) -> u8 {

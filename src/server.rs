@@ -8,6 +8,7 @@ use crate::dialects::action_cable::{self, ActionCable};
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
 use crate::dialects::push_stream::PushStream;
+use crate::dialects::resources;
 use crate::exchange::Reach;
 use crate::hub::request::ToHub;
 use crate::hub::{self, Heartbeat, Hub, Settings, Window};
@@ -61,6 +62,7 @@ struct Shared {
     /// What `/` shows; known once the doors are open.
     page: Arc<OnceLock<String>>,
     cable: action_cable::Live,
+    resources: resources::Live,
 }
 
 struct ReactorHandle {
@@ -93,7 +95,8 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     let cable = action_cable::Live::new(&config.action_cable, seed);
     // Nobody else sets it.
     let _ = metrics.families.set(cable.families());
-    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, &cable, &mut encoders));
+    let resources = resources::Live::default();
+    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, (&cable, &resources), &mut encoders));
     let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let (failure_sender, failures) = crossbeam_channel::unbounded();
@@ -153,6 +156,7 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
             readiness,
             page,
             cable,
+            resources,
         },
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         admin: None,
@@ -264,7 +268,7 @@ impl Running {
             &self.shared.metrics,
             &self.shared.readiness,
             &self.shared.page,
-            &self.shared.cable,
+            (&self.shared.cable, &self.shared.resources),
             encoders,
         ));
         let limits = limits(&config, connections_max(&config));
@@ -446,7 +450,7 @@ fn registry(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
     page: &Arc<OnceLock<String>>,
-    cable: &action_cable::Live,
+    (cable, resources): (&action_cable::Live, &resources::Live),
     encoders: &mut Encoders,
 ) -> Registry {
     let head_bytes = config.limits.head_bytes as usize;
@@ -461,6 +465,11 @@ fn registry(
         let trusted = config.server.trusted_proxies.clone();
         let (events_topic, stop) = (events_topic.clone(), config.server.drain_time);
         list.push(Arc::new(ActionCable::new(&config.action_cable, cable, encoders, head_bytes, trusted, events_topic, stop)));
+    }
+    // The same for projects.
+    let resources = resources.enforce(&config.resources, encoders, config.server.drain_time);
+    if config.resources.enabled {
+        list.push(Arc::new(resources));
     }
     if config.publish.enabled {
         list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, events_topic)));

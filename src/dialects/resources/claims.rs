@@ -48,14 +48,7 @@ impl Claims {
         let project = given.value(Name::Project)?;
         let world = given.value(Name::World)?.map(str::to_owned);
         let launch_context = given.value(Name::LaunchContext)?.map(str::to_owned);
-        let credential = match (given.value(Name::Authorization)?, given.value(Name::ApiKey)?) {
-            (Some(_), Some(_)) => return Err(Reject::ConflictingHeaders),
-            (Some(value), None) => {
-                Some(bearer(value).map_or(Credential::Malformed, |token| Credential::Bearer(token.to_owned())))
-            }
-            (None, Some(key)) => Some(Credential::ApiKey(key.to_owned())),
-            (None, None) => None,
-        };
+        let credential = given.credential()?;
         let of_host = || options.project_of_host(head.field("Host")?);
         let (organization, project) = match (organization, project) {
             (Some(organization), project) => (organization, project.unwrap_or_default()),
@@ -69,6 +62,16 @@ impl Claims {
             return Err(Reject::MissingProject);
         }
         Ok(Claims { organization: organization.to_owned(), project: project.to_owned(), world, launch_context, credential })
+    }
+}
+
+impl Credential {
+    /// What the fields of a request prove, whatever else they say.
+    ///
+    /// # Errors
+    /// Several that do not agree.
+    pub fn read(head: &Head<'_>) -> Result<Option<Credential>, Reject> {
+        Given::collect(head, None).credential()
     }
 }
 
@@ -90,6 +93,17 @@ impl<'a> Given<'a> {
         };
         let holds = self.0.iter().all(|given| fits(given) && !given.1.contains(char::is_control));
         if holds { Ok(()) } else { Err(Reject::InvalidHeader) }
+    }
+
+    fn credential(&self) -> Result<Option<Credential>, Reject> {
+        Ok(match (self.value(Name::Authorization)?, self.value(Name::ApiKey)?) {
+            (Some(_), Some(_)) => return Err(Reject::ConflictingHeaders),
+            (Some(value), None) => {
+                Some(bearer(value).map_or(Credential::Malformed, |token| Credential::Bearer(token.to_owned())))
+            }
+            (None, Some(key)) => Some(Credential::ApiKey(key.to_owned())),
+            (None, None) => None,
+        })
     }
 
     /// The one value that all sources and spellings of a name agree on.

@@ -19,6 +19,16 @@ impl Text {
         Ok(Text(String::from_utf8(out).expect("what was accepted as JSON is UTF-8")))
     }
 
+    /// What deletes a document.
+    pub fn null() -> Text {
+        Text("null".to_owned())
+    }
+
+    /// What [`Text::read`] made of a document before it was stored.
+    pub fn stored(payload: &[u8]) -> Text {
+        Text(std::str::from_utf8(payload).expect("stored documents are JSON").to_owned())
+    }
+
     /// The text after a merge patch.
     pub fn patched(&self, patch: &Text) -> Text {
         Text(merge_patch::merge(&self.0, &patch.0))

@@ -90,21 +90,15 @@ impl Reject {
     }
 }
 
-/// An answer of this dialect that tells an error; the text needs no escapes.
-pub fn error(status: u16, text: &'static str) -> Response {
-    debug_assert!(!text.contains(['"', '\\']));
-    Response::new(status)
-        .content_type("application/json")
-        .field("Cache-Control", "no-store")
-        .body(format!("{{\"error\":\"{text}\"}}"))
+/// An answer of this dialect.
+pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
+    Response::new(status).content_type("application/json").field("Cache-Control", "no-store").body(body)
 }
 
-/// What the server knows of itself when a request comes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Gate {
-    pub draining: bool,
-    /// The server's own limit of connections is reached.
-    pub full: bool,
+/// An answer that tells an error; the text needs no escapes.
+pub fn error(status: u16, text: &'static str) -> Response {
+    debug_assert!(!text.contains(['"', '\\']));
+    json(status, format!("{{\"error\":\"{text}\"}}"))
 }
 
 /// A request that passed rows 1 to 10.
@@ -117,11 +111,12 @@ pub struct Checked {
     pub claims: Claims,
 }
 
-/// Rows 1 to 10: everything that the request alone decides. The bytes of the head were counted before.
+/// Rows 1 to 10: everything that the request alone decides. The bytes of the head were counted before, and of the
+/// connections that the server may have each reactor knows itself.
 ///
 /// # Errors
 /// The first row that fails.
-pub fn check(head: &Head<'_>, options: &Options, gate: Gate) -> Result<Checked, Reject> {
+pub fn check(head: &Head<'_>, options: &Options, draining: bool) -> Result<Checked, Reject> {
     if Offer::is_too_long(head, options.limits.token_characters_max) {
         return Err(Reject::HeadTooLarge);
     }
@@ -134,11 +129,8 @@ pub fn check(head: &Head<'_>, options: &Options, gate: Gate) -> Result<Checked, 
         HandshakeError::MissingKey | HandshakeError::BadKey => Reject::InvalidRequest,
         HandshakeError::MissingVersion | HandshakeError::UnsupportedVersion => Reject::UnsupportedVersion,
     })?;
-    if gate.draining {
+    if draining {
         return Err(Reject::Draining);
-    }
-    if gate.full {
-        return Err(Reject::TooManyConnections);
     }
     let offer = Offer::read(head)?;
     let chosen = offer.choose()?;
@@ -195,7 +187,6 @@ mod tests {
     use crate::http::response::Framing;
 
     const DOCUMENT: &str = "zvtwh2Pc4738C3hkLXwcLbY3LnsqYfMmKG2NWiWNE9yL8xVwQhcLFKCzzne1fqbf";
-    const OPEN: Gate = Gate { draining: false, full: false };
 
     const GOOD: [(&str, &str); 5] = [
         ("Host", "127.0.0.1"),
@@ -213,8 +204,8 @@ mod tests {
         Head { method: "GET", target: "/api/realtime", version, fields, body, keep_alive: true, expects_continue: false }
     }
 
-    fn outcome(head: &Head<'_>, gate: Gate) -> Result<Checked, Reject> {
-        check(head, &Options::default(), gate)
+    fn outcome(head: &Head<'_>, draining: bool) -> Result<Checked, Reject> {
+        check(head, &Options::default(), draining)
     }
 
     fn protocol(value: &str) -> (&'static str, &str) {
@@ -223,7 +214,7 @@ mod tests {
 
     #[test]
     fn rs_01_the_documents_token_is_echoed() {
-        let checked = outcome(&head(&[], &[protocol(DOCUMENT)]), OPEN).unwrap();
+        let checked = outcome(&head(&[], &[protocol(DOCUMENT)]), false).unwrap();
         assert_eq!(checked.subprotocol.as_deref(), Some(DOCUMENT));
         assert_eq!(checked.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!((checked.claims.organization.as_str(), checked.claims.project.as_str()), ("testOrg", "testProj"));
@@ -232,7 +223,7 @@ mod tests {
     #[test]
     fn rs_02_real_headers_need_no_subprotocol() {
         let more = [("x-m2-organization", "testOrg"), ("x-m2-project", "testProj")];
-        let checked = outcome(&head(&[], &more), OPEN).unwrap();
+        let checked = outcome(&head(&[], &more), false).unwrap();
         assert_eq!((checked.subprotocol, checked.claims.project.as_str()), (None, "testProj"));
     }
 
@@ -241,7 +232,7 @@ mod tests {
         let response = Reject::InvalidProtocol.response();
         assert_eq!((response.status, &response.body[..]), (400, &br#"{"error":"Invalid Sec-WebSocket-Protocol"}"#[..]));
         for offered in ["0OIl", "1P14P1dKxDev1n9LhBuw6kPyaei", "3CUftKapT", "GsHYFATLPQuRywKdeF9gsVvuQgbhYi"] {
-            assert_eq!(outcome(&head(&[], &[protocol(offered)]), OPEN), Err(Reject::InvalidProtocol), "{offered}");
+            assert_eq!(outcome(&head(&[], &[protocol(offered)]), false), Err(Reject::InvalidProtocol), "{offered}");
         }
     }
 
@@ -249,24 +240,21 @@ mod tests {
     fn rs_12_a_token_that_is_too_long_is_told_before_everything_else() {
         let long = "1".repeat(4097);
         let head = Head { method: "POST", ..head(&["Upgrade"], &[protocol(&long)]) };
-        assert_eq!(outcome(&head, Gate { draining: true, full: true }), Err(Reject::HeadTooLarge));
+        assert_eq!(outcome(&head, true), Err(Reject::HeadTooLarge));
         // Too many elements are seen later.
         let many = format!("{},{long}", "a,".repeat(17));
-        assert_eq!(outcome(&self::head(&[], &[protocol(&many)]), OPEN), Err(Reject::HeadTooLarge));
+        assert_eq!(outcome(&self::head(&[], &[protocol(&many)]), false), Err(Reject::HeadTooLarge));
     }
 
     #[test]
     fn rs_15_of_several_faults_the_lowest_row_decides() {
-        let all = Gate { draining: true, full: true };
-        let full = Gate { draining: false, full: true };
         let bad = [protocol("0OIl"), ("x-m2-project", "p")];
-        assert_eq!(outcome(&head(&["Upgrade", "Sec-WebSocket-Key"], &bad), all), Err(Reject::UpgradeRequired));
-        assert_eq!(outcome(&head(&["Sec-WebSocket-Key", "Sec-WebSocket-Version"], &bad), all), Err(Reject::InvalidRequest));
-        assert_eq!(outcome(&head(&["Sec-WebSocket-Version"], &bad), all), Err(Reject::UnsupportedVersion));
-        assert_eq!(outcome(&head(&[], &bad), all), Err(Reject::Draining));
-        assert_eq!(outcome(&head(&[], &bad), full), Err(Reject::TooManyConnections));
-        assert_eq!(outcome(&head(&[], &bad), OPEN), Err(Reject::InvalidProtocol));
-        assert_eq!(outcome(&head(&[], &bad[1..]), OPEN), Err(Reject::MissingOrganization));
+        assert_eq!(outcome(&head(&["Upgrade", "Sec-WebSocket-Key"], &bad), true), Err(Reject::UpgradeRequired));
+        assert_eq!(outcome(&head(&["Sec-WebSocket-Key", "Sec-WebSocket-Version"], &bad), true), Err(Reject::InvalidRequest));
+        assert_eq!(outcome(&head(&["Sec-WebSocket-Version"], &bad), true), Err(Reject::UnsupportedVersion));
+        assert_eq!(outcome(&head(&[], &bad), true), Err(Reject::Draining));
+        assert_eq!(outcome(&head(&[], &bad), false), Err(Reject::InvalidProtocol));
+        assert_eq!(outcome(&head(&[], &bad[1..]), false), Err(Reject::MissingOrganization));
         assert!(Reject::Draining < Reject::TooManyConnections && Reject::InvalidHeader < Reject::ConflictingHeaders);
     }
 
@@ -274,12 +262,12 @@ mod tests {
     fn rs_20_a_request_without_upgrade_gives_426_and_another_version_names_13() {
         for method in ["GET", "HEAD"] {
             let plain = Head { method, ..head(&["Upgrade", "Connection"], &[]) };
-            assert_eq!(outcome(&plain, OPEN), Err(Reject::UpgradeRequired));
+            assert_eq!(outcome(&plain, false), Err(Reject::UpgradeRequired));
         }
         let old = Head { version: Version::Http10, ..head(&[], &[]) };
-        assert_eq!(outcome(&old, OPEN), Err(Reject::UpgradeRequired));
+        assert_eq!(outcome(&old, false), Err(Reject::UpgradeRequired));
         let eight = head(&["Sec-WebSocket-Version"], &[("Sec-WebSocket-Version", "8")]);
-        assert_eq!(outcome(&eight, OPEN), Err(Reject::UnsupportedVersion));
+        assert_eq!(outcome(&eight, false), Err(Reject::UnsupportedVersion));
         assert_eq!(Reject::UpgradeRequired.response().fields[1], ("Upgrade", "websocket".into()));
         assert_eq!(Reject::UnsupportedVersion.response().fields[1], ("Sec-WebSocket-Version", "13".into()));
     }
@@ -329,7 +317,7 @@ mod tests {
         assert!(project.is_some() && options.project("o", "p").is_none());
         let ask = |more: &[(&str, &str)], project, full| {
             let head = head(&[], more);
-            admit(&head, &check(&head, &options, OPEN).unwrap().claims, project, full)
+            admit(&head, &check(&head, &options, false).unwrap().claims, project, full)
         };
         let (organization, key) = (("x-m2-organization", "o"), ("x-api-key", "k"));
         let (evil, game) = (("Origin", "https://evil.example"), ("Origin", "https://game.example"));

@@ -1,10 +1,15 @@
-//! Live documents by type and id (M2 "Realtime"), as far as it is a function of bytes and options.
+//! Dialect `resources`: live documents by type and id (M2 "Realtime").
+//!
+//! [`Resources::open`] finds the route; a WebSocket is asked the questions of specification section 2.5 in their order.
 
 pub mod base58;
 pub mod claims;
+mod connection;
+mod credentials;
 pub mod document;
 pub mod frame;
 pub mod handshake;
+mod jwt;
 pub mod members;
 pub mod merge_patch;
 pub mod message;
@@ -12,6 +17,186 @@ pub mod name;
 pub mod options;
 pub mod origin;
 pub mod permissions;
+mod route;
+mod shared;
 pub mod subprotocol;
 pub mod token;
+mod topic;
 pub mod version;
+
+use crate::exchange::TokenDigest;
+use crate::http::head::{Head, HeadError};
+use crate::http::response::Response;
+use crate::session::{Actions, ConnectionLimits, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session};
+use connection::Connection;
+use credentials::{Judged, Known};
+use handshake::{Checked, Refusal, Reject, error};
+use options::Options;
+use route::Route;
+use shared::{Identity, Place, Shared};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of a request's head: request line and fields, each with its line end.
+const HEAD_BYTES_MAX: usize = 8192;
+
+/// What goes on when the configuration is read again: projects and counts.
+#[derive(Clone, Default)]
+pub struct Live(shared::Live);
+
+impl Live {
+    /// Brings the projects of these options into force, for connections that are open already, too. The dialect that is
+    /// returned opens new ones. `stop` is what a stop of the whole server may take.
+    pub fn enforce(&self, options: &Options, encoders: &mut Encoders, stop: Duration) -> Resources {
+        Resources { shared: self.0.enforce(options, encoders, stop), live: self.0.clone() }
+    }
+}
+
+/// One configuration of the dialect.
+pub struct Resources {
+    shared: Arc<Shared>,
+    live: shared::Live,
+}
+
+/// Who may come in.
+struct Admitted {
+    checked: Checked,
+    place: Place,
+    who: Who,
+}
+
+enum Who {
+    Known(Known),
+    /// The one whom this token stands for.
+    Asks(TokenDigest),
+    Anonymous,
+}
+
+impl Resources {
+    fn open_socket(&self, request: &Request<'_>, actions: &mut Actions) -> Opening {
+        match self.admit(request) {
+            Ok(Admitted { checked, place, who }) => {
+                let world = checked.claims.world.as_deref();
+                let identity = |known: Known| {
+                    Arc::new(Identity { principal: known.principal, world: world.map(Box::from), proof: known.proof })
+                };
+                let connection = match who {
+                    Who::Asks(token) => Connection::ask(place, world, token, actions),
+                    Who::Known(known) => {
+                        let until = known.until;
+                        Connection::open(place, identity(known), until, actions)
+                    }
+                    Who::Anonymous => {
+                        let anonymous = &place.project().anonymous;
+                        let identity = if world.is_none() { anonymous.clone() } else { Arc::new(anonymous.in_world(world)) };
+                        Connection::open(place, identity, u64::MAX, actions)
+                    }
+                };
+                Opening::WebSocket { session: Box::new(connection), upgrade: upgrade(checked.accept, checked.subprotocol) }
+            }
+            Err(reject) => match handshake::refuse(reject, request.head, self.shared.options.reject) {
+                Refusal::Http(response) => Opening::Respond(response),
+                Refusal::Close { accept, subprotocol, code, reason } => {
+                    actions.close(Some(code), reason);
+                    Opening::WebSocket {
+                        session: Box::new(TurnedAway(self.shared.clone())),
+                        upgrade: upgrade(accept, subprotocol),
+                    }
+                }
+            },
+        }
+    }
+
+    /// The rows of section 2.5 in their order, but for what only the hub knows.
+    fn admit(&self, request: &Request<'_>) -> Result<Admitted, Reject> {
+        let head = request.head;
+        if head_bytes(head) > HEAD_BYTES_MAX {
+            return Err(Reject::HeadTooLarge);
+        }
+        let checked = handshake::check(head, &self.shared.options, request.draining)?;
+        let claims = &checked.claims;
+        let project = self.live.project(&self.shared, &claims.organization, &claims.project);
+        let place = project.as_ref().and_then(Place::take);
+        handshake::admit(head, claims, project.as_ref().map(|project| &project.options), place.is_none())?;
+        // Without a project nobody is admitted, nor without a place.
+        let (project, place) = project.zip(place).ok_or(Reject::UnknownProject)?;
+        let who = match &claims.credential {
+            None => Who::Anonymous,
+            Some(credential) => match credentials::judge(&self.live, &project, credential, request.now) {
+                Judged::Is(known) => Who::Known(known),
+                Judged::Asks(token) => Who::Asks(token),
+                Judged::Rejected(reject) => return Err(reject),
+            },
+        };
+        Ok(Admitted { checked, place, who })
+    }
+}
+
+impl Dialect for Resources {
+    fn name(&self) -> &'static str {
+        "resources"
+    }
+
+    fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
+        let head = request.head;
+        let route = Route::of(&self.shared.options.path, head.path())?;
+        let methods = route.methods();
+        if !methods.is_empty() && !methods.contains(&head.method) {
+            return Some(Opening::Respond(error(405, "Method not allowed").field("Allow", methods.join(", "))));
+        }
+        Some(match route {
+            Route::Socket => self.open_socket(request, actions),
+            Route::Status | Route::Resource { .. } | Route::Tokens | Route::Unknown => Opening::Respond(error(404, "Not found")),
+        })
+    }
+
+    fn head_limits(&self, path: &str) -> Option<HeadLimits> {
+        Route::of(&self.shared.options.path, path).map(|_| HeadLimits {
+            line_bytes_max: HEAD_BYTES_MAX,
+            field_bytes_max: HEAD_BYTES_MAX,
+            body_bytes_max: self.shared.options.limits.document_bytes_max,
+            body_too_large: || error(413, "Document too large"),
+            head_refused,
+        })
+    }
+}
+
+/// One who is told why it may not come in.
+struct TurnedAway(Arc<Shared>);
+
+impl Session for TurnedAway {
+    fn limits(&self) -> &ConnectionLimits {
+        &self.0.limits
+    }
+
+    fn received(&mut self, _inbound: Inbound<'_>, _actions: &mut Actions) {}
+
+    fn too_slow(&mut self, actions: &mut Actions) {
+        actions.hangup();
+    }
+
+    fn draining(&mut self, _actions: &mut Actions) {}
+}
+
+fn upgrade(accept: String, subprotocol: Option<String>) -> Response {
+    let upgrade =
+        Response::new(101).field("Upgrade", "websocket").field("Connection", "Upgrade").field("Sec-WebSocket-Accept", accept);
+    match subprotocol {
+        Some(subprotocol) => upgrade.field("Sec-WebSocket-Protocol", subprotocol),
+        None => upgrade,
+    }
+}
+
+/// The size of a head without what may stand between the parts of its lines.
+fn head_bytes(head: &Head<'_>) -> usize {
+    let line = head.method.len() + head.target.len() + " HTTP/1.1".len() + 3;
+    let fields: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    line + fields + 2
+}
+
+fn head_refused(refused: HeadError) -> Response {
+    match refused {
+        HeadError::LineTooLong | HeadError::TooLarge | HeadError::TooManyFields => Reject::HeadTooLarge.response(),
+        HeadError::Malformed | HeadError::UnsupportedVersion | HeadError::ExpectationFailed => refused.response(),
+    }
+}

@@ -93,6 +93,11 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// One whose id was made from a name before.
+    pub fn stored(kind: Kind, whole_id: &str) -> Resource {
+        Resource { kind, id: whole_id.to_owned() }
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -19,6 +19,16 @@ impl Version {
         [current, forgotten].into_iter().flatten().map(|Version(millis)| Version(millis + 1)).fold(now, Version::max)
     }
 
+    /// What the hub made of [`Version::of_write`]'s rule, or another moment since 1970; none is later than can be written.
+    pub fn at(millis: i64) -> Version {
+        Version(millis.clamp(0, jiff::Timestamp::MAX.as_millisecond()))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.0
+    }
+
     /// Reads exactly what is written; `None` for every other form and for days that do not exist.
     pub fn parse(text: &str) -> Option<Version> {
         let shape = b"dddd-dd-ddTdd:dd:dd.dddZ";
@@ -61,6 +71,14 @@ mod tests {
         ] {
             assert_eq!(version(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn every_moment_can_be_written() {
+        assert_eq!(Version::at(1_706_629_835_742).to_string(), "2024-01-30T15:50:35.742Z");
+        assert_eq!(Version::at(-1).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Version::at(i64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
+        assert_eq!(Version::at(9).millis(), 9);
     }
 
     #[test]
