@@ -21,6 +21,8 @@ pub struct Response {
 pub enum Framing {
     /// `Content-Length` of the body that is there.
     Length,
+    /// Likewise, and the body stays out: the answer to HEAD.
+    LengthOnly,
     /// `Transfer-Encoding: chunked`; whoever sends the body frames it.
     Chunked,
     /// HTTP/1.0: the body lasts until the connection ends.
@@ -58,6 +60,9 @@ impl Response {
     }
 
     /// Writes head and body. `unix_seconds` is the `Date`; a 101 has the given fields and nothing else.
+    ///
+    /// A 304 tells the length of the body that a 200 would have had, and leaves it out; a 204 has none to tell of
+    /// (RFC 9110, section 8.6).
     pub fn write(&self, out: &mut Vec<u8>, unix_seconds: u64, framing: Framing, keep_alive: bool) {
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes());
@@ -70,7 +75,10 @@ impl Response {
                 line(out, "Content-Type", content_type);
             }
             match framing {
-                Framing::Length => line(out, "Content-Length", itoa::Buffer::new().format(self.body.len())),
+                Framing::Length | Framing::LengthOnly if self.status == 204 => {}
+                Framing::Length | Framing::LengthOnly => {
+                    line(out, "Content-Length", itoa::Buffer::new().format(self.body.len()));
+                }
                 Framing::Chunked => line(out, "Transfer-Encoding", "chunked"),
                 Framing::UntilClose => {}
             }
@@ -84,7 +92,9 @@ impl Response {
             line(out, name, value);
         }
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&self.body);
+        if framing != Framing::LengthOnly && !matches!(self.status, 204 | 304) {
+            out.extend_from_slice(&self.body);
+        }
     }
 }
 
@@ -109,6 +119,7 @@ fn reason(status: u16) -> &'static str {
         101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
+        204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -117,6 +128,7 @@ fn reason(status: u16) -> &'static str {
         // nginx's words, which push_stream's clients know.
         405 => "Not Allowed",
         408 => "Request Timeout",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
         414 => "URI Too Long",
         415 => "Unsupported Media Type",
@@ -128,6 +140,7 @@ fn reason(status: u16) -> &'static str {
         500 => "Internal Server Error",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
         _ => "",
     }
 }
@@ -165,5 +178,20 @@ mod tests {
         Response::new(200).write(&mut out, 0, Framing::UntilClose, true);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("\r\nConnection: close\r\n") && !text.contains("Content-Length"), "{text}");
+    }
+
+    #[test]
+    fn some_answers_tell_of_a_body_that_stays_out() {
+        let written = |status, framing| {
+            let mut out = Vec::new();
+            Response::new(status).body("four").write(&mut out, 0, framing, true);
+            let text = String::from_utf8(out).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            (head.contains("\r\nContent-Length: 4\r\n"), head.contains("Content-Length"), body.to_owned())
+        };
+        assert_eq!(written(200, Framing::Length), (true, true, "four".to_owned()));
+        assert_eq!(written(200, Framing::LengthOnly), (true, true, String::new()));
+        assert_eq!(written(304, Framing::Length), (true, true, String::new()));
+        assert_eq!(written(204, Framing::Length), (false, false, String::new()));
     }
 }

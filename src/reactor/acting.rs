@@ -316,7 +316,8 @@ impl<T: Transport> Reactor<T> {
         http.upgrade = None;
         let keep = http.keep_alive && !response.close && !closed;
         let mut bytes = Vec::with_capacity(256 + response.body.len());
-        response.write(&mut bytes, self.now.unix_seconds(), Framing::Length, keep);
+        let framing = if http.is_head { Framing::LengthOnly } else { Framing::Length };
+        response.write(&mut bytes, self.now.unix_seconds(), framing, keep);
         self.push(index, Run::new(bytes), true);
         if keep {
             self.next_request(index);
@@ -333,6 +334,7 @@ impl<T: Transport> Reactor<T> {
         let has_spill = slot.extra.as_ref().is_some_and(|extra| !extra.spill.is_empty());
         let Some(http) = slot.http() else { return };
         http.scan = Default::default();
+        http.is_head = false;
         http.collected = Vec::new();
         if http.body.as_ref().is_some_and(|body| !body.is_done()) {
             http.phase = Phase::Dropping;
@@ -373,7 +375,7 @@ impl<T: Transport> Reactor<T> {
         let closed = slot.is(bits::READ_CLOSED);
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         match http.framing {
-            Framing::Chunked | Framing::Length => {
+            Framing::Chunked | Framing::Length | Framing::LengthOnly => {
                 let keep = http.keep_alive && !closed;
                 self.push(index, Run::new(&b"0\r\n\r\n"[..]), true);
                 if keep {

@@ -205,6 +205,8 @@ pub struct Http {
     /// Whether the connection may serve another request after this one.
     pub keep_alive: bool,
     pub framing: Framing,
+    /// The request is a HEAD: its answer has no body.
+    pub is_head: bool,
     pub body: Option<Body>,
     /// The dialect's refusal of a body that turns out too large.
     pub body_too_large: Option<fn() -> Response>,

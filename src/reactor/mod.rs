@@ -221,6 +221,7 @@ impl<T: Transport> Reactor<T> {
             deadline: Some(now.after(self.limits.head_time)),
             keep_alive: true,
             framing: crate::http::response::Framing::Length,
+            is_head: false,
             body: None,
             body_too_large: None,
             collected: Vec::new(),

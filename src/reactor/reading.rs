@@ -260,18 +260,23 @@ impl<T: Transport> Reactor<T> {
         http.deadline = None;
         http.phase = Phase::Waiting;
         http.keep_alive = head.keep_alive && !draining;
+        http.is_head = head.method == "HEAD";
         http.framing = match head.version {
             Version::Http11 => Framing::Chunked,
             Version::Http10 => Framing::UntilClose,
         };
         let (door, peer) = (http.door, http.peer);
-        match Body::new(head.body, body_bytes_max) {
-            Ok(body) => http.body = (!body.is_done()).then_some(body),
-            Err(error) => {
-                self.count(Counter::RefusedRequests, 1);
-                return self.respond(index, body_refusal(error, limits.map(|limits| limits.body_too_large)).closing());
+        let refused_body = match Body::new(head.body, body_bytes_max) {
+            Ok(body) => {
+                http.body = (!body.is_done()).then_some(body);
+                None
             }
-        }
+            Err(error) => {
+                // Nobody reads it, and nothing behind it.
+                http.keep_alive = false;
+                Some(body_refusal(error, limits.map(|limits| limits.body_too_large)))
+            }
+        };
         http.body_too_large = limits.map(|limits| limits.body_too_large);
         http.body_since = now.micros;
         http.body_bytes = 0;
