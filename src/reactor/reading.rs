@@ -295,6 +295,14 @@ impl<T: Transport> Reactor<T> {
             Some((name, opening)) => (metrics::dialect(name), Some(opening)),
             None => (0, None),
         };
+        if let Some(refusal) = refused_body
+            && !matches!(opening, Some(Opening::Respond(_)))
+        {
+            // What else was wrong would have come first.
+            self.actions.drain();
+            self.count(Counter::RefusedRequests, 1);
+            return self.respond(index, refusal.closing());
+        }
         let mine = &self.metrics.reactors[usize::from(self.index)];
         let slot = &mut self.connections[index];
         let http = slot.extra.as_mut().and_then(|extra| extra.http.as_mut()).expect("an HTTP connection");
