@@ -65,6 +65,11 @@ impl<'a> Head<'a> {
         self.fields.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|&(_, value)| value)
     }
 
+    /// What the body is said to be, without parameters such as `charset`.
+    pub fn media_type(&self) -> Option<&'a str> {
+        self.field("Content-Type")?.split(';').next().map(str::trim)
+    }
+
     /// Whether a list-valued field (possibly on several lines) holds this token, letter case ignored.
     pub fn lists_token(&self, name: &str, token: &str) -> bool {
         self.fields_named(name).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))

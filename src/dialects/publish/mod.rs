@@ -118,8 +118,7 @@ impl Dialect for Publish {
 
 /// Parameters such as `charset` don't matter: JSON is UTF-8 (RFC 8259, section 8.1).
 fn is_json(head: &Head<'_>) -> bool {
-    let media_type = head.field("Content-Type").map(|value| value.split(';').next().unwrap_or_default());
-    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("application/json"))
+    head.media_type().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json"))
 }
 
 /// Whoever presented a key that may publish.
