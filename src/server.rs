@@ -90,12 +90,10 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     let readiness = Arc::new(Readiness::default());
     let page = Arc::new(OnceLock::new());
     let mut encoders = Encoders::default();
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
-    let cable = action_cable::Live::new(&config.action_cable, seed);
+    let cable = action_cable::Live::new(&config.action_cable, seed()?);
     // Nobody else sets it.
     let _ = metrics.families.set(cable.families());
-    let resources = resources::Live::default();
+    let resources = resources::Live::new(seed()?);
     let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, (&cable, &resources), &mut encoders));
     let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
     let (ended_sender, ended) = crossbeam_channel::unbounded();
@@ -351,6 +349,13 @@ impl Running {
         }
         result
     }
+}
+
+/// Of something that nobody may guess.
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    Ok(seed)
 }
 
 fn ended(thread: JoinHandle<Ended>) -> Ended {

@@ -206,7 +206,7 @@ impl Client {
     #[track_caller]
     pub fn response(&mut self) -> Response {
         let mut answer = self.head();
-        if answer.status == 304 || answer.status < 200 {
+        if matches!(answer.status, 204 | 304) || answer.status < 200 {
             return answer;
         }
         answer.body = if answer.field("Transfer-Encoding") == Some("chunked") {

@@ -35,6 +35,20 @@ pub fn judge(live: &Live, project: &Project, credential: &Credential, now: Now) 
     }
 }
 
+/// Likewise, if it is not known which project it is for: nobody is let in.
+pub fn judge_without_project(live: &Live, credential: &Credential) -> Judged {
+    let (secret, token) = match credential {
+        Credential::Malformed => return Judged::Rejected(Reject::InvalidCredentials),
+        Credential::ApiKey(key) => (key, None),
+        Credential::Bearer(token) => (token, issued(token)),
+    };
+    match token {
+        _ if is_service_key(live, secret) => Judged::Rejected(Reject::ProjectNotAllowed),
+        Some(token) => Judged::Asks(token),
+        None => Judged::Rejected(Reject::InvalidCredentials),
+    }
+}
+
 /// Likewise, for the token of a user.
 pub fn user(project: &Project, token: &str, now: Now) -> Judged {
     match issued(token) {
@@ -67,9 +81,14 @@ fn service(live: &Live, project: &Project, key: &str) -> Option<Judged> {
     if find(&project.options.keys, &digest, |key| &key.digest).is_some() {
         return Some(Judged::Is(Known { principal: Principal::Service, proof: Proof::Key(digest), until: u64::MAX }));
     }
-    let elsewhere =
-        live.projects().iter().filter(|other| find(&other.options.keys, &digest, |key| &key.digest).is_some()).count();
-    (elsewhere > 0).then_some(Judged::Rejected(Reject::ProjectNotAllowed))
+    is_service_key(live, key).then_some(Judged::Rejected(Reject::ProjectNotAllowed))
+}
+
+/// Of any project.
+fn is_service_key(live: &Live, key: &str) -> bool {
+    let digest = digest(key.as_bytes());
+    let keepers = live.projects();
+    keepers.iter().filter(|project| find(&project.options.keys, &digest, |key| &key.digest).is_some()).count() > 0
 }
 
 fn signed(project: &Project, token: &str, now: Now) -> Judged {

@@ -123,7 +123,7 @@ fn write_resource(kind: Kind, id: &str, out: &mut Vec<u8>) {
 }
 
 /// A string with as few escapes as JSON allows; these are serde_json's.
-fn quote(text: &str, out: &mut Vec<u8>) {
+pub fn quote(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("a string can be written, and a vector takes everything");
 }
 

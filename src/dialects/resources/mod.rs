@@ -2,6 +2,7 @@
 //!
 //! [`Resources::open`] finds the route; a WebSocket is asked the questions of specification section 2.5 in their order.
 
+mod api;
 pub mod base58;
 pub mod claims;
 mod connection;
@@ -28,6 +29,7 @@ use crate::exchange::TokenDigest;
 use crate::http::head::{Head, HeadError};
 use crate::http::response::Response;
 use crate::session::{Actions, ConnectionLimits, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session};
+use api::{Api, Source};
 use connection::Connection;
 use credentials::{Judged, Known};
 use handshake::{Checked, Refusal, Reject, error};
@@ -40,22 +42,31 @@ use std::time::Duration;
 /// Bytes of a request's head: request line and fields, each with its line end.
 const HEAD_BYTES_MAX: usize = 8192;
 
-/// What goes on when the configuration is read again: projects and counts.
-#[derive(Clone, Default)]
-pub struct Live(shared::Live);
+/// What goes on when the configuration is read again: projects and counts, and what tokens are made of.
+#[derive(Clone)]
+pub struct Live {
+    shared: shared::Live,
+    tokens: Arc<Source>,
+}
 
 impl Live {
+    /// `seed` has to be random, and nobody else's: who knows it knows every token that is issued.
+    pub fn new(seed: [u8; 32]) -> Live {
+        Live { shared: shared::Live::default(), tokens: Arc::new(Source::new(seed)) }
+    }
+
     /// Brings the projects of these options into force, for connections that are open already, too. The dialect that is
     /// returned opens new ones. `stop` is what a stop of the whole server may take.
     pub fn enforce(&self, options: &Options, encoders: &mut Encoders, stop: Duration) -> Resources {
-        Resources { shared: self.0.enforce(options, encoders, stop), live: self.0.clone() }
+        let shared = self.shared.enforce(options, encoders, stop);
+        Resources { api: Api { shared: shared.clone(), live: self.shared.clone(), tokens: self.tokens.clone() }, shared }
     }
 }
 
 /// One configuration of the dialect.
 pub struct Resources {
     shared: Arc<Shared>,
-    live: shared::Live,
+    api: Api,
 }
 
 /// Who may come in.
@@ -115,14 +126,14 @@ impl Resources {
         }
         let checked = handshake::check(head, &self.shared.options, request.draining)?;
         let claims = &checked.claims;
-        let project = self.live.project(&self.shared, &claims.organization, &claims.project);
+        let project = self.api.live.project(&self.shared, &claims.organization, &claims.project);
         let place = project.as_ref().and_then(Place::take);
         handshake::admit(head, claims, project.as_ref().map(|project| &project.options), place.is_none())?;
         // Without a project nobody is admitted, nor without a place.
         let (project, place) = project.zip(place).ok_or(Reject::UnknownProject)?;
         let who = match &claims.credential {
             None => Who::Anonymous,
-            Some(credential) => match credentials::judge(&self.live, &project, credential, request.now) {
+            Some(credential) => match credentials::judge(&self.api.live, &project, credential, request.now) {
                 Judged::Is(known) => Who::Known(known),
                 Judged::Asks(token) => Who::Asks(token),
                 Judged::Rejected(reject) => return Err(reject),
@@ -140,22 +151,30 @@ impl Dialect for Resources {
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
         let head = request.head;
         let route = Route::of(&self.shared.options.path, head.path())?;
-        let methods = route.methods();
-        if !methods.is_empty() && !methods.contains(&head.method) {
+        let methods = route.methods_at(request.door, self.shared.options.writes);
+        if methods.is_empty() {
+            return Some(Opening::Respond(error(404, "Not found")));
+        }
+        if !methods.contains(&head.method) {
             return Some(Opening::Respond(error(405, "Method not allowed").field("Allow", methods.join(", "))));
         }
         Some(match route {
             Route::Socket => self.open_socket(request, actions),
-            Route::Status | Route::Resource { .. } | Route::Tokens | Route::Unknown => Opening::Respond(error(404, "Not found")),
+            Route::Status => self.api.status(request, actions),
+            Route::Resource { kind, id } => self.api.resource(kind, id, request, actions),
+            Route::Tokens => self.api.tokens(request, actions),
+            Route::Unknown => Opening::Respond(error(404, "Not found")),
         })
     }
 
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {
-        Route::of(&self.shared.options.path, path).map(|_| HeadLimits {
+        let route = Route::of(&self.shared.options.path, path)?;
+        let (body_bytes_max, body_too_large) = self.api.body_limit(route);
+        Some(HeadLimits {
             line_bytes_max: HEAD_BYTES_MAX,
             field_bytes_max: HEAD_BYTES_MAX,
-            body_bytes_max: self.shared.options.limits.document_bytes_max,
-            body_too_large: || error(413, "Document too large"),
+            body_bytes_max,
+            body_too_large,
             head_refused,
         })
     }

@@ -202,7 +202,7 @@ impl Default for Limits {
 /// More topics than any connection may have.
 const TOPICS_PER_CONNECTION: usize = 1024;
 /// The longest life that a token may be asked for.
-const TOKEN_TTL_MAX: Duration = Duration::from_secs(2_592_000);
+pub const TOKEN_TTL_MAX: Duration = Duration::from_secs(2_592_000);
 
 type Checked = Result<(), (String, String)>;
 

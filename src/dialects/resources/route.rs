@@ -1,14 +1,18 @@
 //! What a path below that of the dialect means (specification, section 1).
 
+use super::name::Kind;
+use super::options::Writes;
+use crate::session::Door;
+
 /// Every path at or below that of the dialect is one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// The path itself, perhaps with a `/` behind it.
     Socket,
     Status,
-    /// Type and id as they were sent.
+    /// The id as it was sent.
     Resource {
-        kind: &'a str,
+        kind: Kind,
         id: &'a str,
     },
     Tokens,
@@ -28,16 +32,27 @@ impl<'a> Route<'a> {
                 _ => Route::Unknown,
             },
             // The id may hold slashes.
-            Some(("resources", resource)) => match resource.split_once('/') {
-                Some((kind, id)) if !id.is_empty() => Route::Resource { kind, id },
-                Some(_) | None => Route::Unknown,
-            },
+            Some(("resources", resource)) => Route::resource(resource).unwrap_or(Route::Unknown),
             Some(_) => Route::Unknown,
         })
     }
 
-    /// The methods that are answered; for what does not exist none has to be.
-    pub fn methods(self) -> &'static [&'static str] {
+    fn resource(resource: &'a str) -> Option<Route<'a>> {
+        let (kind, id) = resource.split_once('/')?;
+        Some(Route::Resource { kind: Kind::of(kind)?, id })
+    }
+
+    /// The methods that are answered at this door; for what does not exist none has to be.
+    ///
+    /// Documents and tokens are for backends, who come through the door of administration.
+    pub fn methods_at(self, door: Door, writes: Writes) -> &'static [&'static str] {
+        match (self, door) {
+            (Route::Resource { .. } | Route::Tokens, Door::Public) if writes == Writes::Admin => &[],
+            (_, Door::Public | Door::Admin | Door::Both) => self.methods(),
+        }
+    }
+
+    fn methods(self) -> &'static [&'static str] {
         match self {
             Route::Socket => &["GET"],
             Route::Status => &["GET", "HEAD"],
@@ -55,15 +70,18 @@ mod tests {
     #[test]
     fn every_path_below_is_a_route_or_unknown() {
         let resource = |kind, id| Some(Route::Resource { kind, id });
+        use Kind::{Collection, KvStore, LiveConfig};
         for (path, route) in [
             ("/api/realtime", Some(Route::Socket)),
             ("/api/realtime/", Some(Route::Socket)),
             ("/api/realtime/status", Some(Route::Status)),
             ("/api/realtime/tokens", Some(Route::Tokens)),
-            ("/api/realtime/resources/kvStore/World:a:b", resource("kvStore", "World:a:b")),
-            ("/api/realtime/resources/liveConfig/a/b/", resource("liveConfig", "a/b/")),
-            ("/api/realtime/resources/liveConfig//", resource("liveConfig", "/")),
-            ("/api/realtime/resources/liveConfig/", Some(Route::Unknown)),
+            ("/api/realtime/resources/kvStore/World:a:b", resource(KvStore, "World:a:b")),
+            ("/api/realtime/resources/liveConfig/a/b/", resource(LiveConfig, "a/b/")),
+            ("/api/realtime/resources/liveConfig//", resource(LiveConfig, "/")),
+            ("/api/realtime/resources/collection/", resource(Collection, "")),
+            ("/api/realtime/resources/KVStore/a", Some(Route::Unknown)),
+            ("/api/realtime/resources//a", Some(Route::Unknown)),
             ("/api/realtime/resources/liveConfig", Some(Route::Unknown)),
             ("/api/realtime/resources", Some(Route::Unknown)),
             ("/api/realtime/status/", Some(Route::Unknown)),
@@ -75,6 +93,24 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(Route::of("/api/realtime", path), route, "{path}");
+        }
+    }
+    #[test]
+    fn backends_have_a_door_of_their_own() {
+        let resource = Route::Resource { kind: Kind::KvStore, id: "" };
+        for writes in [Writes::Admin, Writes::Public] {
+            for route in [resource, Route::Tokens] {
+                for door in [Door::Admin, Door::Both] {
+                    assert_eq!(route.methods_at(door, writes), route.methods());
+                }
+                let public = if writes == Writes::Public { route.methods() } else { &[] };
+                assert_eq!(route.methods_at(Door::Public, writes), public);
+            }
+            for route in [Route::Socket, Route::Status] {
+                assert_eq!(route.methods_at(Door::Public, writes), route.methods());
+                assert!(!route.methods().is_empty());
+            }
+            assert!(Route::Unknown.methods_at(Door::Both, writes).is_empty());
         }
     }
 }
