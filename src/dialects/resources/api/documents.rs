@@ -49,7 +49,7 @@ impl Method {
 }
 
 pub struct Documents {
-    subject: Box<Subject>,
+    subject: Subject,
     preconditions: Preconditions,
     state: State,
     /// The server stops: the connection ends with the answer.
@@ -103,7 +103,7 @@ impl Documents {
     /// Asks what can be asked without a body.
     pub fn new(subject: Subject, method: Method, preconditions: Preconditions, actions: &mut Actions) -> Documents {
         let state = State::Receiving(method);
-        let mut request = Documents { subject: Box::new(subject), preconditions, state, stopping: false };
+        let mut request = Documents { subject, preconditions, state, stopping: false };
         match method {
             Method::Get => {
                 request.look(actions);
@@ -130,7 +130,7 @@ impl Documents {
     }
 
     fn write(&mut self, value: Text, condition: Option<Condition>, looked: Option<(Change, u32)>, actions: &mut Actions) {
-        let Subject { topic, group, skip_equal, .. } = &*self.subject;
+        let Subject { topic, group, skip_equal, .. } = &self.subject;
         let deletes = value.is_null();
         actions.write(Write {
             topic: topic.clone(),
@@ -270,4 +270,168 @@ pub fn too_large() -> Response {
 
 pub fn unavailable() -> Response {
     error(503, "Storage unavailable").field("Retry-After", "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::name::{Kind, Name};
+    use super::*;
+    use crate::clock::Now;
+    use crate::http::head::{BodyLength, Head, Version as HttpVersion};
+    use crate::message::Stamp;
+    use crate::session::Action;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const FIRST: i64 = 1_706_629_835_742;
+
+    fn subject() -> Subject {
+        let limits = ConnectionLimits {
+            message_bytes_max: 1,
+            message_fragments_max: 1,
+            outbox_bytes_max: 1,
+            no_progress: Duration::MAX,
+            close_time: Duration::MAX,
+            user_timeout: None,
+        };
+        Subject {
+            resource: Name::parse(Kind::LiveConfig, "a", &[]).and_then(|name| name.of(None)).unwrap(),
+            topic: "t".into(),
+            group: Group { bytes: 1, documents_max: 1, awaited_max: 1 },
+            limits,
+            document_bytes_max: 20,
+            skip_equal: false,
+        }
+    }
+
+    struct Request {
+        session: Documents,
+        actions: Actions,
+    }
+
+    impl Request {
+        fn new(method: Method, fields: &[(&str, &str)]) -> Request {
+            let (version, body, fields) = (HttpVersion::Http11, BodyLength::None, fields.to_vec());
+            let head = Head { method: "", target: "/", version, fields, body, keep_alive: true, expects_continue: false };
+            let mut actions = Actions::new(Now::default());
+            let session = Documents::new(subject(), method, Preconditions::of_write(&head), &mut actions);
+            Request { session, actions }
+        }
+
+        fn body(method: Method, fields: &[(&str, &str)], body: &str) -> Request {
+            let mut request = Request::new(method, fields);
+            assert!(request.actions.is_empty(), "nothing is asked before the body has come");
+            request.session.received(Inbound::Body(body.into()), &mut request.actions);
+            request
+        }
+
+        /// What was asked or answered last, in short.
+        fn said(&mut self) -> String {
+            let said: Vec<Action> = self.actions.drain().collect();
+            match &said[..] {
+                [Action::Ask(Question::Document(_))] => "look".to_owned(),
+                [Action::Write(write)] => {
+                    let Write { value, must_exist, condition, .. } = write;
+                    format!("{} {must_exist} {condition:?}", String::from_utf8_lossy(value))
+                }
+                [Action::Respond(response)] => format!("{} {}", response.status, String::from_utf8_lossy(&response.body)),
+                other => panic!("one thing: {other:?}"),
+            }
+        }
+
+        fn found(&mut self, document: Option<(i64, &str)>) -> String {
+            let message = document
+                .map(|(version, text)| Arc::new(Message::new(Stamp::default(), "t".into(), version, Arc::from(text.as_bytes()))));
+            self.session.answered(Answer::Document(message), &mut self.actions);
+            self.said()
+        }
+
+        fn written(&mut self, result: Result<Written, WriteRefusal>) -> String {
+            self.session.answered(Answer::Written(result), &mut self.actions);
+            self.said()
+        }
+    }
+
+    const MISMATCH: &str = "412 {\"error\":\"Version mismatch\"}";
+    const MISSING: &str = "404 {\"error\":\"Not found\"}";
+
+    #[test]
+    fn what_the_hub_can_judge_is_written_without_a_look() {
+        let mut put = Request::body(Method::Put, &[], " 1 ");
+        assert_eq!(put.said(), "1 false None");
+        assert_eq!(put.written(Ok(Written { version: FIRST, created: true })), "201 {\"version\":\"2024-01-30T15:50:35.742Z\"}");
+        assert_eq!(Request::body(Method::Put, &[("If-None-Match", "*")], "1").said(), "1 false Some(Absent)");
+        assert_eq!(Request::body(Method::Put, &[], "null").said(), "null true None");
+        assert_eq!(Request::new(Method::Delete, &[("If-Match", "*")]).said(), "null true Some(Present)");
+        for (refusal, said) in [
+            (WriteRefusal::Missing, MISSING),
+            (WriteRefusal::Mismatch, MISMATCH),
+            (WriteRefusal::TooMany, "507 {\"error\":\"Too many resources\"}"),
+            (WriteRefusal::Unavailable, "503 {\"error\":\"Storage unavailable\"}"),
+        ] {
+            let mut delete = Request::new(Method::Delete, &[]);
+            delete.said();
+            assert_eq!(delete.written(Err(refusal)), said);
+        }
+    }
+
+    #[test]
+    fn a_patch_is_written_on_what_it_was_made_of_or_made_again() {
+        let mut patch = Request::body(Method::Patch, &[], "{\"b\":2}");
+        assert_eq!(patch.said(), "look");
+        assert_eq!(patch.found(Some((FIRST, "{\"a\":1}"))), format!("{{\"a\":1,\"b\":2}} true Some(Version({FIRST}))"));
+        assert_eq!(patch.written(Err(WriteRefusal::Mismatch)), "look");
+        assert_eq!(patch.found(Some((FIRST + 1, "{\"a\":9}"))), format!("{{\"a\":9,\"b\":2}} true Some(Version({}))", FIRST + 1));
+        assert_eq!(patch.written(Err(WriteRefusal::Missing)), MISSING);
+
+        let mut patch = Request::body(Method::Patch, &[], "{\"b\":2}");
+        patch.said();
+        assert_eq!(patch.found(Some((FIRST, "null"))), MISSING, "a deleted document is none");
+        let mut patch = Request::body(Method::Patch, &[], "{\"b\":\"xxxxxxxxxx\"}");
+        patch.said();
+        assert_eq!(patch.found(Some((FIRST, "{\"a\":1}"))), "413 {\"error\":\"Document too large\"}");
+    }
+
+    #[test]
+    fn the_clients_own_condition_ends_it() {
+        let condition = [("If-Match", "\"2024-01-30T15:50:35.742Z\"")];
+        let mut patch = Request::body(Method::Patch, &condition, "{}");
+        patch.said();
+        assert_eq!(patch.found(Some((FIRST, "{}"))), format!("{{}} true Some(Version({FIRST}))"));
+        patch.written(Err(WriteRefusal::Mismatch));
+        assert_eq!(patch.found(Some((FIRST + 1, "{}"))), MISMATCH);
+
+        // What no single condition says is looked at, too.
+        let several = [("If-None-Match", "\"2024-01-30T15:50:35.742Z\"")];
+        let mut put = Request::body(Method::Put, &several, "1");
+        assert_eq!(put.said(), "look");
+        assert_eq!(put.found(None), "1 false Some(Absent)");
+        assert_eq!(put.written(Err(WriteRefusal::Mismatch)), "look");
+        assert_eq!(put.found(Some((FIRST, "0"))), MISMATCH);
+        let mut delete = Request::new(Method::Delete, &several);
+        assert_eq!(delete.said(), "look");
+        assert_eq!(delete.found(Some((FIRST + 1, "0"))), format!("null true Some(Version({}))", FIRST + 1));
+    }
+
+    #[test]
+    fn others_may_come_in_between_for_so_long_only() {
+        let mut patch = Request::body(Method::Patch, &[], "{}");
+        patch.said();
+        for round in 0..=i64::from(ROUNDS_MAX) {
+            patch.found(Some((FIRST + round, "{}")));
+            let said = patch.written(Err(WriteRefusal::Mismatch));
+            let last = round == i64::from(ROUNDS_MAX);
+            assert_eq!(said, if last { "503 {\"error\":\"Storage unavailable\"}" } else { "look" }, "{round}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_stops_closes_with_the_answer() {
+        let mut get = Request::new(Method::Get, &[]);
+        get.session.draining(&mut get.actions);
+        get.actions.drain();
+        get.session.answered(Answer::Document(None), &mut get.actions);
+        let Some(Action::Respond(response)) = get.actions.drain().next() else { panic!("an answer") };
+        assert!(response.close);
+    }
 }
