@@ -8,6 +8,7 @@
 pub mod cable;
 pub mod client;
 pub mod log;
+pub mod realtime;
 pub mod subscriber;
 
 pub use cable::Cable;
