@@ -33,7 +33,7 @@ counters! {
     /// Runs of messages concatenated into one frame.
     Runs,
     BytesIn, BytesOut,
-    /// Pings of the server, also those that took the place of one that waited.
+    /// Pings of Action Cable and of resources, also those that took the place of one that waited.
     Pings,
     /// Write calls to sockets.
     Writes,

@@ -73,7 +73,12 @@ impl Reading {
         counter(out, "bytes_in", "Bytes read from sockets", self.0.sum(Counter::BytesIn))?;
         counter(out, "bytes_out", "Bytes taken by sockets", self.0.sum(Counter::BytesOut))?;
         counter(out, "writes", "Write calls to sockets", self.0.sum(Counter::Writes))?;
-        counter(out, "action_cable_pings", "Pings sent", self.0.sum(Counter::Pings))
+        counter(
+            out,
+            "pings",
+            "Pings of Action Cable and of resources, also those that took the place of one that waited",
+            self.0.sum(Counter::Pings),
+        )
     }
 
     fn trouble(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

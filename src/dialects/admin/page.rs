@@ -33,6 +33,14 @@ pub fn dev_page(version: &str, address: &str) -> String {
          \x20 cable.send(JSON.stringify({{command: 'subscribe',\n\
          \x20   identifier: JSON.stringify({{channel: 'ApiChannel', key: 'dev', events: 'posts'}})}}))\n\
          \n\
+         Listen to documents of the project testProj (its name and testOrg's in base58), in a browser's console:\n\
+         \n\
+         \x20 socket = new WebSocket('ws://{address}/api/realtime',\n\
+         \x20   ['zvtwh2Pc4738C3hkLXwcLbY3LnsqYfMmKG2NWiWNE9yL8xVwQhcLFKCzzne1fqbf'])\n\
+         \x20 socket.onmessage = (frame) => console.log(frame.data)\n\
+         \x20 socket.send(JSON.stringify({{action: 'subscribe',\n\
+         \x20   resource: {{type: 'kvStore', id: 'World:kvstoreClient:testKey'}}}}))\n\
+         \n\
          Publish:\n\
          \n\
          \x20 curl -H 'Authorization: Bearer dev' 'http://{address}/pub?id=a' -d '{{\"hello\":\"world\"}}'\n\
@@ -46,9 +54,16 @@ pub fn dev_page(version: &str, address: &str) -> String {
          \x20 curl -H 'Authorization: Bearer dev' http://{address}/_broadcast \\\n\
          \x20   -d '{{\"stream\":\"api:posts_create\",\"data\":\"{{\\\"id\\\":2}}\"}}'\n\
          \n\
+         Write a document:\n\
+         \n\
+         \x20 curl -X PUT -H 'x-api-key: dev' -H 'x-m2-organization: testOrg' -H 'x-m2-project: testProj' \\\n\
+         \x20   -H 'Content-Type: application/json' -d '{{\"score\":1}}' \\\n\
+         \x20   http://{address}/api/realtime/resources/kvStore/World:kvstoreClient:testKey\n\
+         \n\
          Look:\n\
          \n\
          \x20 curl -H 'Authorization: Bearer dev' 'http://{address}/channels-stats?id=ALL'\n\
+         \x20 curl http://{address}/api/realtime/status\n\
          \x20 curl http://{address}/health\n\
          \x20 curl http://{address}/ready\n\
          \x20 curl http://{address}/metrics\n"
@@ -62,8 +77,8 @@ mod tests {
     #[test]
     fn the_dev_page_names_every_way_in_at_its_address() {
         let page = dev_page("1.2.3", "127.0.0.1:8080");
-        let listening = ["/ev/a", "/stream/a", "/longpoll/a/b", "/shortpoll/a/b", "/websocket/a/b", "/cable"];
-        let others = ["/pub?id=a", "/publish", "/api/events", "/_broadcast", "/metrics"];
+        let listening = ["/ev/a", "/stream/a", "/longpoll/a/b", "/shortpoll/a/b", "/websocket/a/b", "/cable", "/api/realtime'"];
+        let others = ["/pub?id=a", "/publish", "/api/events", "/_broadcast", "/api/realtime/resources/kvStore/", "/metrics"];
         for path in listening.into_iter().chain(others) {
             assert!(page.contains(&format!("://127.0.0.1:8080{path}")), "{path}\n{page}");
         }

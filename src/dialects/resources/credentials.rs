@@ -108,7 +108,7 @@ fn signed(project: &Project, token: &str, now: Now) -> Judged {
 #[cfg(test)]
 mod tests {
     use super::super::options::ServiceKey;
-    use super::super::shared::tests::{STOP, options};
+    use super::super::testing::{STOP, options, signed};
     use super::*;
     use crate::session::Encoders;
     use std::sync::Arc;
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn rs_62_a_signature_is_for_the_project_that_it_names() {
-        let token = |claims: &str| jwt::tests::signed(r#"{"alg":"HS256"}"#, claims);
+        let token = |claims: &str| signed(r#"{"alg":"HS256"}"#, claims);
         let user = Ok(Principal::User("u1".to_owned()));
         assert_eq!(bearer(&token(r#"{"sub":"u1","exp":1795191467}"#)), user);
         assert_eq!(bearer(&token(r#"{"sub":"u1","exp":1795191467,"org":"o","project":"p"}"#)), user);

@@ -69,7 +69,8 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::testing::signed;
     use super::*;
 
     const NOW: u64 = 1_795_191_466_000;
@@ -77,13 +78,6 @@ pub(super) mod tests {
 
     fn secret(text: &str) -> Secret {
         Secret::from(text)
-    }
-
-    pub fn signed(header: &str, claims: &str) -> String {
-        let text = format!("{}.{}", BASE64URL_NOPAD.encode(header.as_bytes()), BASE64URL_NOPAD.encode(claims.as_bytes()));
-        let mut mac = Hmac::<Sha256>::new_from_slice(b"0123456789abcdef").unwrap();
-        mac.update(text.as_bytes());
-        format!("{text}.{}", BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
     }
 
     fn verified(token: &str) -> Option<Subject> {

@@ -21,6 +21,8 @@ pub mod permissions;
 mod route;
 mod shared;
 pub mod subprotocol;
+#[cfg(test)]
+mod testing;
 pub mod token;
 mod topic;
 pub mod version;

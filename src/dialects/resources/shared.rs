@@ -311,16 +311,11 @@ pub fn document(message: &Message) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::super::name::{Kind, Name};
+    use super::super::testing::{STOP, options};
     use super::*;
     use crate::message::Stamp;
-
-    pub const STOP: Duration = Duration::from_secs(35);
-
-    pub fn options(text: &str) -> Options {
-        toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))
-    }
 
     fn enforced(live: &Live, text: &str) -> Arc<Shared> {
         live.enforce(&options(text), &mut Encoders::default(), STOP)

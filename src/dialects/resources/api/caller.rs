@@ -52,7 +52,7 @@ pub fn refusal(reject: Reject) -> Response {
 #[cfg(test)]
 mod tests {
     use super::super::super::options::ServiceKey;
-    use super::super::super::shared::tests::{STOP, options};
+    use super::super::super::testing::{STOP, options};
     use super::*;
     use crate::access::digest;
     use crate::http::head::{BodyLength, Version};
