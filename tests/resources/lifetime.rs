@@ -409,6 +409,30 @@ fn rs_67_who_reads_nothing_is_dropped_with_what_waits_for_it() {
 }
 
 #[test]
+fn rs_67_who_answers_is_not_silent_although_nothing_is_read_from_it() {
+    let server = Server::with_resources("");
+    Writer::on(&server, 3).put(WORLD, &format!("\"{}\"", "x".repeat(1_000_000)));
+    let mut slow = Listener::asking(Client::with_small_buffer(&server, 1, 2_048), PROJECT);
+    slow.request("subscribe", WORLD, "");
+    server.settle();
+    // More waits than the window holds: nothing of this is read.
+    let read = server.metrics().reactors[1].read(Counter::BytesIn);
+    for _ in 0..8 {
+        slow.client.send(masked(0x8a, b""));
+        server.settle();
+        server.advance(20.0);
+    }
+    server.settle();
+    assert_eq!(server.metrics().reactors[1].read(Counter::BytesIn), read);
+    assert_eq!(server.count(Counter::WebSocketEnded), 0);
+    // Now it says nothing.
+    server.advance(30.0);
+    server.advance(75.0);
+    server.advance(0.5);
+    server.wait_until("it is gone", |server| server.count(Counter::WebSocketEnded) == 1);
+}
+
+#[test]
 fn rs_68_a_stop_closes_everybody_within_its_time_and_spread() {
     const CONNECTIONS: usize = 200;
     let server = Server::with_resources("drain_time = \"10s\"");
