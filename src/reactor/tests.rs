@@ -1,5 +1,6 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
+mod documents;
 mod prefixed;
 
 use super::inbox::{self, Bell};
@@ -340,6 +341,10 @@ impl Dialect for Small {
             "/commands" => {
                 actions.accept();
                 Some(prefixed::opening(self.encoding))
+            }
+            "/documents" => {
+                actions.accept();
+                Some(documents::opening(self.encoding))
             }
             path @ ("/socket" | "/elsewhere") => {
                 actions.accept();

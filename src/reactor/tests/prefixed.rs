@@ -104,7 +104,7 @@ impl Session for Commanded {
 }
 
 /// A masked text frame; the mask is nought.
-fn command(text: &str) -> Vec<u8> {
+pub(super) fn command(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).ok().filter(|len| *len < 126).expect("a short command")];
     frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(text.as_bytes());
