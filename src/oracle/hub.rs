@@ -1,5 +1,7 @@
 //! The hub against a model that keeps everything in plain lists: publish, attach, read, trim, detach, forget, delete.
 
+mod documents;
+
 use crate::clock::Now;
 use crate::exchange::{After, Answer, Cursor, Entry, Join, JoinTopic, Joined, Missed, Question, Reach, Refusal, Replay, Report};
 use crate::exchange::{Selection, StartAt, SubscriptionId, TopicId};
@@ -7,6 +9,7 @@ use crate::hub::request::{Backlog, Origin, PAGE_MESSAGES, ReadTopic, ToHub, ToRe
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp, TopicName};
 use crate::metrics::Metrics;
+use documents::Documents;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,6 +88,7 @@ struct Model {
     count: usize,
     lives: Vec<Life>,
     subscriptions: Vec<Subscription>,
+    documents: Documents,
     /// What topics left that were forgotten, and when.
     remembered: [Option<(Past, u64)>; NAMES.len()],
     /// What each reactor still must be told, in order.
@@ -101,6 +105,11 @@ pub fn hub(bytes: &[u8]) {
         let mut next = || usize::from(bytes.next().unwrap_or(0));
         if operation >= 224 {
             model.ask_history(next(), next(), next());
+            continue;
+        }
+        if operation >= 192 {
+            model.touch_document(usize::from(operation), next(), next());
+            model.compare();
             continue;
         }
         match operation % 10 {
@@ -134,6 +143,7 @@ impl Model {
             count: 5,
             lives: Vec::new(),
             subscriptions: Vec::new(),
+            documents: Documents::default(),
             remembered: [None; NAMES.len()],
             expected: Default::default(),
             begin: Stamp::default(),
@@ -592,6 +602,7 @@ impl Model {
     /// The sums and rows against the model; topics that the hub forgot must have had nothing for long enough.
     fn compare(&mut self) {
         self.trim();
+        self.compare_documents();
         let report = self.report();
         self.hub.check();
         for index in 0..self.lives.len() {
@@ -621,7 +632,8 @@ impl Model {
         assert_eq!(report.stored, living.iter().map(|life| life.stored().len() as u64).sum::<u64>());
         for reactor in 0..REACTORS {
             let here = self.subscriptions.iter().filter(|subscription| usize::from(subscription.reactor) == reactor);
-            assert_eq!(report.reactors[reactor].subscribers, here.count() as u64);
+            let connections = here.count() + self.documents.connections(reactor);
+            assert_eq!(report.reactors[reactor].subscribers, connections as u64);
             assert!(self.expected[reactor].is_empty(), "told without a reason");
         }
     }
