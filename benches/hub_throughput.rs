@@ -50,7 +50,7 @@ fn hub(topics: usize, reactors: usize, now: Now) -> Hub {
             let topic =
                 JoinTopic { id: SubscriptionId(0), name: name(topic).into(), start: StartAt::Now, must_have_messages: false };
             let join = Join { topics: vec![topic], ..Join::default() };
-            hub.handle(ToHub::Join { origin: origin(reactor), join, first: true }, now);
+            hub.handle(ToHub::Join { origin: origin(reactor), join: Box::new(join), first: true }, now);
         }
         // Nobody reads that they have joined.
         hub.take_replies(reactor, &mut Vec::new());

@@ -26,7 +26,7 @@ impl Asked {
         let topics =
             vec![JoinTopic { id: SubscriptionId(0), name: TOPIC.into(), start: StartAt::Now, must_have_messages: false }];
         let join = Join { topics, ..Join::default() };
-        asked.requests.push(ToHub::Join { origin: origin(), join, first: true });
+        asked.requests.push(ToHub::Join { origin: origin(), join: Box::new(join), first: true });
         asked.answer();
         let topic = match asked.replies.pop() {
             Some(ToReactor::Joined { joined, .. }) => joined.topics[0].topic,

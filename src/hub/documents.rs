@@ -599,7 +599,7 @@ mod tests {
             bench.hub.handle(ToHub::Write { origin: Bench::origin(0), write }, now);
         }
         assert_eq!(counts(&bench, "$r/a"), (2, 0));
-        bench.hub.handle(ToHub::Join { origin: Bench::origin(0), join: join_of("$r/ax"), first: true }, now);
+        bench.hub.handle(ToHub::Join { origin: Bench::origin(0), join: Box::new(join_of("$r/ax")), first: true }, now);
         let mut replies = Vec::new();
         bench.hub.take_replies(0, &mut replies);
         assert!(

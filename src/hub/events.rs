@@ -137,10 +137,10 @@ mod tests {
         bench.hub.handle(
             crate::hub::request::ToHub::Join {
                 origin: Bench::origin(0),
-                join: crate::exchange::Join {
+                join: Box::new(crate::exchange::Join {
                     topics: vec![topic("events", StartAt::Now), topic("new", StartAt::Now)],
                     ..Default::default()
-                },
+                }),
                 first: true,
             },
             bench.now,

@@ -9,10 +9,10 @@ use crate::hub::request::{Origin, ToReactor};
 use crate::message::TopicName;
 
 impl Hub {
-    pub(super) fn join(&mut self, origin: Origin, join: Join, first: bool) {
+    pub(super) fn join(&mut self, origin: Origin, join: &Join, first: bool) {
         self.advance();
         let Origin { reactor, connection, ticket } = origin;
-        let reply = match self.attach(reactor, &join) {
+        let reply = match self.attach(reactor, join) {
             Ok((joined, created)) => {
                 let topics: Vec<TopicId> = joined.topics.iter().map(|topic| topic.topic).collect();
                 // Before the events: their messages are newer than the head that the join was made at.

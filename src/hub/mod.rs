@@ -255,7 +255,7 @@ impl Hub {
                 reactor.thread = thread;
                 reactor.started = self.now.micros;
             }
-            ToHub::Join { origin, join, first } => self.join(origin, join, first),
+            ToHub::Join { origin, join, first } => self.join(origin, &join, first),
             ToHub::Leave { reactor, topics, last } => self.leave(reactor, &topics, last),
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
             ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),

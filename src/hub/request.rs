@@ -49,7 +49,7 @@ pub enum ToHub {
     /// The reactor's thread runs; answers nothing.
     Started { reactor: u16, thread: u32 },
     /// Answered by `Joined` or `Refused`. `first`: if it is joined, one more connection has subscriptions.
-    Join { origin: Origin, join: Join, first: bool },
+    Join { origin: Origin, join: Box<Join>, first: bool },
     /// Undoes joined topics; unknown ones are ignored. `last`: one connection less has subscriptions.
     Leave { reactor: u16, topics: Vec<TopicId>, last: bool },
     /// Answered by `Backlog`: what these topics have after the position `after`, merged, in order.

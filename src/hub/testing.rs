@@ -178,7 +178,7 @@ impl Bench {
     }
 
     pub fn try_join(&mut self, reactor: u16, join: Join) -> Result<Joined, Refusal> {
-        self.handle(ToHub::Join { origin: Bench::origin(reactor), join, first: true });
+        self.handle(ToHub::Join { origin: Bench::origin(reactor), join: Box::new(join), first: true });
         match self.newest(reactor, |reply| matches!(reply, ToReactor::Joined { .. } | ToReactor::Refused { .. })) {
             ToReactor::Joined { joined, .. } => Ok(*joined),
             ToReactor::Refused { refusal, .. } => Err(refusal),

@@ -173,7 +173,7 @@ mod tests {
 
     fn join(reactor: u16, name: &str) -> ToHub {
         let join = Join { topics: vec![topic(name, StartAt::Now)], ..Join::default() };
-        ToHub::Join { origin: Bench::origin(reactor), join, first: true }
+        ToHub::Join { origin: Bench::origin(reactor), join: Box::new(join), first: true }
     }
 
     fn publish(reactor: u16, name: &str) -> ToHub {

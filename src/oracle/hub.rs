@@ -341,7 +341,7 @@ impl Model {
         } else {
             None
         };
-        let joined = match self.handle(ToHub::Join { origin, join, first: true }).pop() {
+        let joined = match self.handle(ToHub::Join { origin, join: Box::new(join), first: true }).pop() {
             Some(ToReactor::Joined { joined, .. }) => *joined,
             Some(ToReactor::Refused { refusal: given, .. }) => return assert_eq!(Some(given), refusal),
             other => panic!("{other:?}"),

@@ -139,7 +139,7 @@ impl<T: Transport> Reactor<T> {
         let topics: Vec<(SubscriptionId, TopicName)> = join.topics.iter().map(|topic| (topic.id, topic.name.clone())).collect();
         slot.extra().joining.push(Joining { ticket, delivery, topics });
         // Whether it is the first that succeeds is not known yet: the answer to every other one takes the count back.
-        self.outgoing.push(ToHub::Join { origin, join, first: true });
+        self.outgoing.push(ToHub::Join { origin, join: Box::new(join), first: true });
     }
 
     fn leave(&mut self, index: u32, ids: &[SubscriptionId]) {

@@ -614,7 +614,7 @@ impl World {
 
     fn handle(&mut self, request: ToHub) -> Result<(), String> {
         let asked = match &request {
-            ToHub::Join { join, .. } => Some(Asked::Join(join.clone())),
+            ToHub::Join { join, .. } => Some(Asked::Join((**join).clone())),
             ToHub::Publish { entries, .. } => {
                 let number = |payload: &[u8]| String::from_utf8_lossy(payload).split(' ').next().unwrap().parse().unwrap();
                 let list =

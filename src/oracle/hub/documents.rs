@@ -112,7 +112,7 @@ impl Model {
         let states = &self.documents.known[name].states;
         let some = states.get(states.len().wrapping_sub(1 + how / 64)).map_or(7, |state| state.version);
         let condition = [None, Some(Condition::Absent), Some(Condition::Present), Some(Condition::Version(some))][how / 4 % 4];
-        let value = (how % 4 != 0).then_some(b'0' + how as u8 % 4);
+        let value = [None, Some(b'1'), Some(b'2'), Some(b'3')][how % 4];
         let write = Write {
             topic: NAMES[name].into(),
             value: value.map_or(b"null"[..].into(), |value| [value][..].into()),
@@ -175,7 +175,10 @@ impl Model {
         let document = &self.documents.known[name];
         let is_one_more = document.present().is_none() && !document.is_awaited();
         let refused = is_one_more && self.documents.count(name, Document::is_awaited) >= GROUP.awaited_max;
-        let joined = match self.handle(ToHub::Join { origin: Model::origin(reactor as u16), join, first: true }).pop() {
+        let joined = match self
+            .handle(ToHub::Join { origin: Model::origin(reactor as u16), join: Box::new(join), first: true })
+            .pop()
+        {
             Some(ToReactor::Joined { joined, .. }) => *joined,
             Some(ToReactor::Refused { refusal, .. }) => return assert_eq!((refusal, refused), (Refusal::TooManyTopics, true)),
             other => panic!("{other:?}"),
@@ -231,7 +234,7 @@ impl Model {
     /// The newest states and the sums; what nobody wants to know of is forgotten in its time.
     pub(super) fn compare_documents(&mut self) {
         let micros = self.now.micros;
-        for name in 0..NAMES.len() {
+        for (name, shown) in NAMES.iter().enumerate() {
             let told = self.hub_document(name);
             let document = &mut self.documents.known[name];
             if document.unused_since.is_some_and(|since| since + TOMBSTONE_AGE <= micros) {
@@ -240,7 +243,7 @@ impl Model {
                 document.unused_since = None;
             }
             let told = told.map(|state| (state.seq, state.version, state.value));
-            assert_eq!(told, document.newest().map(|state| (state.seq, state.version, state.value)), "{}", NAMES[name]);
+            assert_eq!(told, document.newest().map(|state| (state.seq, state.version, state.value)), "{shown}");
         }
         let report = self.report();
         assert_eq!(report.documents, self.documents.known.iter().filter(|document| document.present().is_some()).count() as u64);
