@@ -1,6 +1,6 @@
 //! Model clients: they speak real bytes, parse strictly, and know at every moment what they may be sent.
 
-use crate::dialect::{DELIVERIES, PREFIXED, Witness};
+use crate::dialect::{DELIVERIES, DOCUMENTS, PREFIXED, Witness};
 use crate::ledger::Ledger;
 use crate::network::Wire;
 use crate::random::Random;
@@ -21,6 +21,8 @@ pub struct View<'a> {
     pub draining: bool,
     /// Publish so much that a page of history does not hold it.
     pub deep: bool,
+    /// Write and watch documents most of the time.
+    pub of_documents: bool,
     pub next_number: &'a mut u64,
 }
 
@@ -52,6 +54,16 @@ enum Owed {
 enum Asked {
     Publish(Vec<u64>),
     Delete,
+    Write { document: usize, value: String },
+}
+
+/// A document that a client watches.
+#[derive(Default)]
+struct Watched {
+    id: u32,
+    confirmed: bool,
+    /// The newest state that it was sent since.
+    version: i64,
 }
 
 enum Kind {
@@ -63,6 +75,9 @@ enum Kind {
 struct Socket {
     upgraded: bool,
     subscriptions: BTreeMap<Key, Subscription>,
+    watched: BTreeMap<usize, Watched>,
+    /// The newest version of each document that the connection was ever sent.
+    versions: [i64; DOCUMENTS],
     asked: VecDeque<Asked>,
     next_id: u32,
     /// Per topic, the newest message since the last replay began.
@@ -94,6 +109,13 @@ impl Socket {
             Some((&key, _)) if owner == name && key.1 >= PREFIXED => Ok((Some(key), tail)),
             Some(_) | None => Err("somebody else's prefix".to_owned()),
         }
+    }
+
+    /// The subscriptions with these ids are no more.
+    fn forget(&mut self, ids: &[&str]) {
+        let ids: Vec<u32> = ids.iter().map(|id| id.parse().unwrap()).collect();
+        self.subscriptions.retain(|_, subscription| !ids.contains(&subscription.id()));
+        self.watched.retain(|_, watched| !ids.contains(&watched.id));
     }
 
     /// Prefixed subscriptions of one topic get each message in the order in which they were made.
@@ -147,6 +169,14 @@ pub struct Coverage {
     pub prefixed: u64,
     /// Prefixed messages that another subscription of the connection gets, too.
     pub turns: u64,
+    pub states: u64,
+    /// The first states after a confirmation.
+    pub states_shown: u64,
+    /// States that were replaced before they were sent.
+    pub states_skipped: u64,
+    pub deletions: u64,
+    pub writes_refused: u64,
+    pub documents_at_rest: u64,
 }
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -290,7 +320,8 @@ impl Client {
         let cursor = self.some_cursor(random, view);
         let topics = view.ledger.names.len();
         let Kind::Socket(socket) = &mut self.kind else { return String::new() };
-        let text = match random.below(100) {
+        let wish = if view.of_documents && random.percent(80) { 42 + random.below(20) } else { random.below(100) };
+        let text = match wish {
             0..30 => {
                 let kind = random.below(DELIVERIES);
                 let max = if random.percent(15) { 1 + random.below(3) } else { 0 };
@@ -326,7 +357,30 @@ impl Client {
                 let end = ids.len().min(first + 1 + random.below(2));
                 format!("U {}", ids[first..end].join(" "))
             }
-            42..82 => {
+            42..47 => {
+                let document = random.below(DOCUMENTS);
+                if socket.watched.contains_key(&document) {
+                    return "nothing".to_owned();
+                }
+                socket.next_id += 1;
+                socket.watched.insert(document, Watched { id: socket.next_id, ..Watched::default() });
+                format!("O {} $d/{document}", socket.next_id)
+            }
+            47..49 => match socket.watched.values().nth(random.below(DOCUMENTS)) {
+                Some(watched) => format!("U {}", watched.id),
+                None => return "nothing".to_owned(),
+            },
+            49..62 => {
+                let document = random.below(DOCUMENTS);
+                *view.next_number += 1;
+                let value = match random.below(5) {
+                    0 => "null".to_owned(),
+                    _ => format!("{}{}", view.next_number, "x".repeat(random.below(60))),
+                };
+                socket.asked.push_back(Asked::Write { document, value: value.clone() });
+                format!("W $d/{document} {value}")
+            }
+            62..82 => {
                 let (text, numbers) = publication(random, topics, view);
                 socket.asked.push_back(Asked::Publish(numbers));
                 format!("P {text}")
@@ -557,15 +611,55 @@ impl Client {
                     }
                 }
             }
+            "W" => {
+                let Some(Asked::Write { document, value }) = socket.asked.pop_front() else {
+                    return Err("an answer to no question".to_owned());
+                };
+                let version = fields[2].parse::<i64>();
+                let wrote = |(known, written): &(i64, String)| Ok(*known) == version && *written == value;
+                if fields[1] == "ok" && !view.ledger.documents[document].iter().any(wrote) {
+                    return Err("that was not written".to_owned());
+                }
+                self.coverage.writes_refused += u64::from(fields[1] == "no");
+            }
+            "O" => {
+                let id = number(1)? as u32;
+                match socket.watched.values_mut().find(|watched| watched.id == id) {
+                    Some(watched) if !watched.confirmed => watched.confirmed = true,
+                    Some(_) => return Err("confirmed twice".to_owned()),
+                    None => return Err("confirmed after it was left".to_owned()),
+                }
+            }
+            "E" => {
+                let document: usize = fields[1].trim_start_matches("$d/").parse().map_err(|_| "no document")?;
+                let version = number(2)? as i64;
+                let states = &view.ledger.documents[document];
+                let at = states.iter().position(|(known, _)| *known == version).ok_or("a state that nobody wrote")?;
+                if states[at].1 != fields[3] {
+                    return Err("a state unlike the one that was written".to_owned());
+                }
+                let Some(watched) = socket.watched.get_mut(&document).filter(|watched| watched.confirmed) else {
+                    return Err("a state before the confirmation or after the end of its subscription".to_owned());
+                };
+                if version <= watched.version || version < socket.versions[document] {
+                    return Err(format!("version {} was sent before", watched.version.max(socket.versions[document])));
+                }
+                self.coverage.states += 1;
+                self.coverage.deletions += u64::from(states[at].1 == "null");
+                match watched.version {
+                    0 => self.coverage.states_shown += 1,
+                    last => {
+                        let passed = states[..at].iter().filter(|(version, _)| *version > last).count();
+                        self.coverage.states_skipped += passed as u64;
+                    }
+                }
+                (watched.version, socket.versions[document]) = (version, version);
+            }
             "U" => {
                 self.coverage.left += 1;
-                let ids: Vec<u32> = fields[1..].iter().map(|id| id.parse().unwrap()).collect();
-                socket.subscriptions.retain(|_, subscription| !ids.contains(&subscription.id()));
+                socket.forget(&fields[1..]);
             }
-            "X" => {
-                let ids: Vec<u32> = fields[1..].iter().map(|id| id.parse().unwrap()).collect();
-                socket.subscriptions.retain(|_, subscription| !ids.contains(&subscription.id()));
-            }
+            "X" => socket.forget(&fields[1..]),
             "R" => {
                 let key = (view.ledger.topic(fields[2]), number(1)? as usize);
                 let seq = number(3)?;
@@ -698,7 +792,7 @@ impl Client {
     }
 
     /// Everything has come to rest: what is owed must have arrived.
-    pub fn judge_rest(&self, view: &View<'_>) -> Result<(), String> {
+    pub fn judge_rest(&mut self, view: &View<'_>) -> Result<(), String> {
         if self.wire.is_none() || self.left {
             return Ok(());
         }
@@ -716,6 +810,20 @@ impl Client {
                 }
                 if socket.pongs != socket.pings {
                     return Err(format!("ping {} was never answered, {} was", socket.pings, socket.pongs));
+                }
+                for (&document, watched) in &socket.watched {
+                    if !watched.confirmed {
+                        return Err(format!("the subscription of document {document} was never answered"));
+                    }
+                    match view.ledger.documents[document].last() {
+                        Some((newest, _)) if *newest == watched.version => self.coverage.documents_at_rest += 1,
+                        None => {}
+                        // Deleted so long ago that nobody knows.
+                        Some((_, value)) if value == "null" && watched.version == 0 => {}
+                        Some((newest, _)) => {
+                            return Err(format!("document {document} is at {newest}, but {} was sent last", watched.version));
+                        }
+                    }
                 }
                 for (&(topic, kind), subscription) in &socket.subscriptions {
                     match subscription {

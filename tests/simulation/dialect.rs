@@ -3,13 +3,14 @@
 //! `/ws/NAME` is a WebSocket that subscribes, publishes and deletes; `/poll/NAME`, `/post/NAME` and `/head/NAME` are requests.
 
 use crate::Planted;
-use fanwire::exchange::{Answer, Cursor, Entry, Join, JoinTopic, Joined, Question, Refusal, StartAt, SubscriptionId};
+use fanwire::exchange;
+use fanwire::exchange::{Answer, Cursor, Entry, Group, Join, JoinTopic, Joined, Question, Refusal, StartAt, SubscriptionId};
 use fanwire::http::head::HeadError;
 use fanwire::http::response::Response;
 use fanwire::message::{Encoder, EncodingId, Message, TopicName};
 use fanwire::session::{Actions, ConnectionLimits, Delivery, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session};
 use fanwire::websocket::{encoder, handshake::accept_key};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +21,9 @@ pub const ENCODINGS: usize = 3;
 /// several of one topic.
 pub const PREFIXED: usize = ENCODINGS + 1;
 pub const DELIVERIES: usize = PREFIXED + 3;
+/// Documents `$d/0` and so on.
+pub const DOCUMENTS: usize = 4;
+const GROUP: Group = Group { bytes: 3, documents_max: 3, awaited_max: 2 };
 pub const OUTBOX_BYTES: usize = 700;
 pub const NO_PROGRESS: Duration = Duration::from_secs(4);
 
@@ -62,6 +66,9 @@ fn line(kind: usize, message: &Message) -> String {
         return format!("R {kind} {} {}", message.topic, stamp.seq.0);
     }
     let payload = String::from_utf8_lossy(&message.payload);
+    if message.topic.is_reserved() {
+        return format!("E {} {} {payload}", message.topic, message.id);
+    }
     format!("M {kind} {} {} {} {} {} {payload}", message.topic, stamp.seq.0, stamp.seconds, stamp.tag, u8::from(message.stored))
 }
 
@@ -129,6 +136,7 @@ impl Dialect for Simulated {
                     wake_at,
                     pending: VecDeque::new(),
                     wanted: BTreeMap::new(),
+                    documents: BTreeSet::new(),
                     unanswered: 0,
                 };
                 Some(Opening::WebSocket { session: Box::new(session), upgrade })
@@ -194,13 +202,14 @@ fn answer_text(answer: &Answer) -> String {
             format!("A ok {}", list.join(","))
         }
         Answer::Refused(refusal) => format!("A no {refusal:?}"),
+        Answer::Written(Ok(written)) => format!("W ok {}", written.version),
+        Answer::Written(Err(refusal)) => format!("W no {refusal:?}"),
         Answer::Deleted(count) => format!("A deleted {count}"),
         Answer::Head(stamp) => format!("H {} {}.{}", stamp.seq.0, stamp.seconds, stamp.tag),
         Answer::Report(_)
         | Answer::History(_)
         | Answer::Resumed(_)
         | Answer::Announced
-        | Answer::Written(_)
         | Answer::Document(_)
         | Answer::Issued
         | Answer::Grant(_) => "nobody asked".to_owned(),
@@ -217,6 +226,8 @@ struct SocketSession {
     pending: VecDeque<Vec<u16>>,
     /// Subscriptions that the client has not left, and their delivery.
     wanted: BTreeMap<u16, usize>,
+    /// Those that are of documents, also ones that were left.
+    documents: BTreeSet<u16>,
     unanswered: usize,
 }
 
@@ -286,6 +297,28 @@ impl Session for SocketSession {
                 actions.leave(ids.into_iter().map(SubscriptionId).collect());
                 self.say(text, actions);
             }
+            // O ID DOCUMENT
+            ("O ", rest) => {
+                let (id, name) = rest.split_once(' ').unwrap();
+                let id: u16 = id.parse().unwrap();
+                self.wanted.insert(id, 0);
+                self.documents.insert(id);
+                self.pending.push_back(vec![id]);
+                let join = Join { topics: vec![join_topic(id, name, "n")], document: Some(GROUP), ..Join::default() };
+                actions.join(join, Delivery::Shared(self.shared.encodings[0]));
+            }
+            ("W ", rest) => {
+                let (name, value) = rest.split_once(' ').unwrap();
+                self.unanswered += 1;
+                actions.write(exchange::Write {
+                    topic: name.into(),
+                    value: value.as_bytes().into(),
+                    group: GROUP,
+                    must_exist: value == "null",
+                    condition: None,
+                    skip_equal: false,
+                });
+            }
             ("P ", rest) => {
                 self.unanswered += 1;
                 actions.publish(entries(rest), None);
@@ -302,6 +335,16 @@ impl Session for SocketSession {
         let expected = self.pending.pop_front().unwrap_or_default();
         if expected != joined.topics.iter().map(|topic| topic.id.0).collect::<Vec<_>>() {
             self.complain("a join was answered out of order");
+        }
+        if let [topic] = &joined.topics[..]
+            && self.documents.contains(&topic.id.0)
+        {
+            if self.wanted.contains_key(&topic.id.0) {
+                self.say(&format!("O {}", topic.id.0), actions);
+                let shows = self.shared.planted != Planted::MissingSnapshot;
+                joined.document.iter().filter(|_| shows).for_each(|it| actions.show(self.shared.encodings[0], it.clone()));
+            }
+            return;
         }
         self.shared.witness.lock().unwrap().gaps += u64::from(joined.gap);
         let head = joined.head;

@@ -1,5 +1,6 @@
 //! What was really published, and what the logs must still hold of it: the judge's own bookkeeping.
 
+use crate::dialect::DOCUMENTS;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Record {
@@ -15,6 +16,8 @@ pub struct Record {
 
 pub struct Ledger {
     pub names: Vec<String>,
+    /// Every version and value of each document.
+    pub documents: [Vec<(i64, String)>; DOCUMENTS],
     pub topics: Vec<Vec<Record>>,
     by_seq: BTreeMap<u64, (usize, usize)>,
     numbers: BTreeSet<u64>,
@@ -32,6 +35,7 @@ impl Ledger {
         Ledger {
             names: (0..topics).map(|topic| format!("t{topic}")).collect(),
             topics: (0..topics).map(|_| Vec::new()).collect(),
+            documents: Default::default(),
             by_seq: BTreeMap::new(),
             numbers: BTreeSet::new(),
             removed: vec![0; topics],
@@ -95,5 +99,15 @@ impl Ledger {
             let newer = self.topics[topic].iter().enumerate().rev().take_while(|(_, record)| record.position > position);
             newer.filter(|(_, record)| record.stored).any(|(index, _)| self.is_gone(topic, index, micros))
         })
+    }
+
+    /// A document was given this state.
+    pub fn write(&mut self, document: usize, version: i64, value: String) -> Result<(), String> {
+        let states = &mut self.documents[document];
+        if states.last().is_some_and(|(last, _)| version <= *last) {
+            return Err(format!("version {version} of document {document} after {:?}", states.last()));
+        }
+        states.push((version, value));
+        Ok(())
     }
 }

@@ -33,6 +33,8 @@ pub enum Planted {
     DroppedPartialWrite,
     /// Frames begin with the prefix of another subscription.
     ForeignPrefix,
+    /// Whoever joins a document is not shown what it is.
+    MissingSnapshot,
 }
 
 fn run(seed: u64, planted: Planted, trace: Option<Trace>) -> Result<Coverage, String> {
@@ -95,6 +97,19 @@ fn a_crowd_is_served_in_slices_and_loses_nothing() {
 }
 
 #[test]
+fn rs_50_whoever_watches_documents_ends_at_the_newest_state_and_sees_none_twice_or_out_of_order() {
+    let mut coverage = Coverage::default();
+    for seed in 0..200 {
+        let visited = World::of_documents(seed).run(STEPS).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        coverage.add(&visited);
+    }
+    println!("{coverage:?}");
+    for what in ["states", "states shown", "states passed over", "deletions", "documents at rest"] {
+        assert!(coverage.0[what] > 100, "{what}: {coverage:?}");
+    }
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     assert_eq!(traced(7), traced(7));
 }
@@ -108,6 +123,7 @@ fn planted_bugs_are_caught() {
         Planted::ReusedToken,
         Planted::DroppedPartialWrite,
         Planted::ForeignPrefix,
+        Planted::MissingSnapshot,
     ] {
         let caught = (0..200).find_map(|seed| Some((seed, run(seed, planted, None).err()?)));
         let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} was never caught"));

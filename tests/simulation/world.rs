@@ -101,6 +101,7 @@ pub struct World {
     registry: Arc<Registry>,
     draining: bool,
     deep: bool,
+    of_documents: bool,
     /// Pages of history that did not hold everything.
     pages_cut: u64,
     metrics: Arc<Metrics>,
@@ -172,6 +173,7 @@ impl World {
             registry,
             draining: false,
             deep,
+            of_documents: false,
             pages_cut: 0,
             metrics,
             next_number: 0,
@@ -182,6 +184,11 @@ impl World {
             waiting_max: 0,
             random,
         }
+    }
+
+    /// Clients that write and watch documents most of the time.
+    pub fn of_documents(seed: u64) -> World {
+        World { of_documents: true, ..World::new(seed, Planted::Nothing, None) }
     }
 
     /// More listeners of one topic than one slice flushes, some of which read nothing.
@@ -421,6 +428,7 @@ impl World {
             stalled: &self.stalled,
             draining: self.draining,
             deep: self.deep,
+            of_documents: self.of_documents,
             next_number: &mut self.next_number,
         };
         act(&mut self.clients[index], &mut view, &mut self.random)
@@ -614,7 +622,11 @@ impl World {
 
     fn handle(&mut self, request: ToHub) -> Result<(), String> {
         let asked = match &request {
-            ToHub::Join { join, .. } => Some(Asked::Join((**join).clone())),
+            ToHub::Join { join, .. } if join.document.is_none() => Some(Asked::Join((**join).clone())),
+            ToHub::Write { write, .. } => {
+                let document = write.topic.as_str().trim_start_matches("$d/").parse().unwrap();
+                Some(Asked::Write(document, String::from_utf8_lossy(&write.value).into_owned()))
+            }
             ToHub::Publish { entries, .. } => {
                 let number = |payload: &[u8]| String::from_utf8_lossy(payload).split(' ').next().unwrap().parse().unwrap();
                 let list =
@@ -658,10 +670,17 @@ impl World {
         let acknowledgements: Vec<(usize, ToReactor)> = self.hub.take_acknowledgements().collect();
         for (_, reply) in &acknowledgements {
             let ToReactor::Answer { answer, .. } = reply else { continue };
-            if let (Answer::Published { published, .. }, Some(Asked::Publish(list))) = (&**answer, &asked) {
-                for (published, &(topic, number, stored)) in published.iter().zip(list) {
-                    self.ledger.add(topic, published.stamp.seq.0, published.stamp.position(), stored, number, self.now.micros);
+            match (&**answer, &asked) {
+                (Answer::Published { published, .. }, Some(Asked::Publish(list))) => {
+                    for (published, &(topic, number, stored)) in published.iter().zip(list) {
+                        let stamp = published.stamp;
+                        self.ledger.add(topic, stamp.seq.0, stamp.position(), stored, number, self.now.micros);
+                    }
                 }
+                (Answer::Written(Ok(written)), Some(Asked::Write(document, value))) => {
+                    self.ledger.write(*document, written.version, value.clone())?;
+                }
+                _ => {}
             }
         }
         for index in 0..self.nodes.len() {
@@ -669,6 +688,7 @@ impl World {
             self.hub.take_replies(index, &mut replies);
             for reply in &replies {
                 match reply {
+                    ToReactor::Deliver { message, .. } if message.topic.is_reserved() => {}
                     ToReactor::Deliver { message, .. } if !self.ledger.knows(message.stamp.seq.0) => {
                         // A heartbeat: nobody published it.
                         let topic = self.ledger.topic(message.topic.as_str());
@@ -816,6 +836,12 @@ impl World {
             ("topics twice", sum(|coverage| coverage.doubled_topics)),
             ("prefixed", sum(|coverage| coverage.prefixed)),
             ("prefixed in turns", sum(|coverage| coverage.turns)),
+            ("states", sum(|coverage| coverage.states)),
+            ("states shown", sum(|coverage| coverage.states_shown)),
+            ("states passed over", sum(|coverage| coverage.states_skipped)),
+            ("deletions", sum(|coverage| coverage.deletions)),
+            ("writes refused", sum(|coverage| coverage.writes_refused)),
+            ("documents at rest", sum(|coverage| coverage.documents_at_rest)),
         ]))
     }
 }
@@ -824,6 +850,7 @@ impl World {
 enum Asked {
     Join(Join),
     Publish(Vec<(usize, u64, bool)>),
+    Write(usize, String),
 }
 
 fn settings(count: usize) -> Settings {
@@ -844,7 +871,7 @@ fn settings(count: usize) -> Settings {
         positions_max: 1_000_000,
         conversations_max: 1_000_000,
         conversation_bytes_max: 256 << 20,
-        tombstone_age: Duration::from_secs(60),
+        tombstone_age: Duration::from_secs(1),
         tokens_max: 1_000_000,
     }
 }
