@@ -1,32 +1,30 @@
 //! RS-21, RS-22, RS-40, RS-55 to RS-60 and RS-65: documents, tokens and the status over HTTP.
 
 use crate::support::cable::digest;
-use crate::support::{ACCESS, Client, LISTEN, Response, Server, Xorshift, config, dev, log, masked};
+use crate::support::realtime::{
+    DEV, JWT_SECRET, Listener, PATH, PRIVATE, PROJECT, WORLD, bearer, configuration, dev_resources, document, jwt, version_of,
+};
+use crate::support::{ACCESS, Client, LISTEN, Response, Server, Xorshift, log, masked, realtime};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
 const KEY: &str = "backend-key-of-testProj";
 const OTHER_KEY: &str = "backend-key-of-other";
+const OTHER_PROJECT: &str = "x-m2-organization: testOrg\r\nx-m2-project: other\r\n";
+/// Of [`WORLD`].
 const TARGET: &str = "/api/realtime/resources/kvStore/World:kvstoreClient:testKey";
-const NAME: &str = r#"{"type":"kvStore","id":"World:kvstoreClient:testKey"}"#;
-const PROJECT: &str = "x-m2-organization: testOrg\r\nx-m2-project: testProj\r\n";
 
 /// Two projects of one organization, each with a key of its own, and these keys of `[resources]`.
 fn tables(keys: &str) -> String {
-    format!(
-        "[resources]\n{keys}\n\
-         [[resources.projects]]\norganization = \"testOrg\"\nproject = \"testProj\"\nanonymous_user = \"dev\"\n\
-         jwt_secret = \"secret-of-testProj\"\nservice_keys = [{{ name = \"backend\", key = \"{KEY}\" }}]\n\
-         [[resources.projects]]\norganization = \"testOrg\"\nproject = \"other\"\n\
-         service_keys = [{{ name = \"other\", key = \"{OTHER_KEY}\" }}]\n"
-    )
+    let service = |name: &str, key: &str| format!("service_keys = [{{ name = \"{name}\", key = \"{key}\" }}]");
+    let other =
+        format!("[[resources.projects]]\norganization = \"testOrg\"\nproject = \"other\"\n{}", service("other", OTHER_KEY));
+    configuration(keys, &format!("{DEV}\n{}", service("backend", KEY)), &other)
 }
 
 /// Everything on one port, four reactors.
 fn server_with(keys: &str) -> Server {
-    let mut dev = dev("");
-    dev.resources = config(&format!("{LISTEN}{}", tables(keys))).resources;
-    Server::cable(dev)
+    Server::cable(dev_resources(&tables(keys)))
 }
 
 fn server() -> Server {
@@ -124,22 +122,15 @@ fn deleted(answer: &Response) -> String {
 }
 
 fn frame(data: &str, version: &str) -> String {
-    format!("{{\"userId\":\"World\",\"resource\":{NAME},\"data\":{data},\"version\":\"{version}\"}}")
+    document("World", WORLD, data, version)
 }
 
-/// A WebSocket of the project, on this reactor.
-fn listener(server: &Server, reactor: usize, fields: &str) -> Client {
-    let mut client = Client::on(server, reactor);
-    let answer = client.ask_upgrade("/api/realtime", &format!("{PROJECT}{fields}"));
-    assert_eq!(answer.status, 101, "{answer:?}");
-    client
-}
-
-/// Subscribes to [`NAME`] and takes what comes for it.
+/// Who subscribed to [`WORLD`], which is not there.
 #[track_caller]
-fn subscribe(client: &mut Client) -> String {
-    client.send(masked(0x81, format!("{{\"action\":\"subscribe\",\"resource\":{NAME}}}").as_bytes()));
-    client.text()
+fn waiting(server: &Server, reactor: usize) -> Listener {
+    let mut client = Listener::open(server, reactor);
+    client.await_document(WORLD);
+    client
 }
 
 #[test]
@@ -161,19 +152,20 @@ fn rs_21_the_status_tells_who_is_there_without_credentials() {
     };
     // The hand-turned clock begins at its first second and has been turned by another.
     expect(2_000, 0, 0, 0);
-    let mut first = listener(&server, 2, "");
-    let mut second = listener(&server, 3, "");
-    assert!(subscribe(&mut first).contains("resource_not_found"));
-    subscribe(&mut second);
+    let mut first = waiting(&server, 2);
+    let _second = waiting(&server, 3);
     expect(2_000, 2, 2, 0);
     let mut backend = Backend::on(&server, 0);
     written(&backend.put(TARGET, "", "1"), 201);
     written(&backend.put("/api/realtime/resources/liveConfig/a", "", "1"), 201);
     server.advance(0.25);
     expect(2_250, 2, 2, 2);
-    deleted(&backend.delete(TARGET, ""));
+    let gone = deleted(&backend.delete(TARGET, ""));
+    let answered = first.text();
+    assert_eq!(answered, frame("1", &version_of(&answered)));
+    assert_eq!(first.text(), frame("null", &gone));
     first.send(masked(0x88, &1000u16.to_be_bytes()));
-    server.wait_until("the connection is gone", |_| first.has_ended());
+    first.expect_close(1000, "");
     server.settle();
     expect(2_250, 1, 1, 1);
 
@@ -195,6 +187,8 @@ fn rs_22_a_server_that_stops_says_so() {
         let mut document = ask(2, TARGET);
         server.settle();
         server.drain();
+        // Every reactor has heard of it.
+        server.advance(0.0);
         status.send("\r\n");
         let answer = status.response();
         assert_eq!((answer.status, answer.field("Connection")), (503, Some("close")), "{answer:?}");
@@ -207,16 +201,13 @@ fn rs_22_a_server_that_stops_says_so() {
         expect_error(&answer, 503, "Server is draining");
         assert_eq!((answer.field("Retry-After"), answer.field("Connection")), (Some("5"), Some("close")));
         document.expect_end();
-        server.pass(1.5);
-        server.join();
     }
 }
 
 #[test]
 fn rs_40_what_is_stored_arrives_as_it_was_written() {
     let server = server();
-    let mut client = listener(&server, 1, "");
-    subscribe(&mut client);
+    let mut client = waiting(&server, 1);
     let mut backend = Backend::on(&server, 2);
     let kept = r#"{"z":1.50e+3,"a":[-0,12345678901234567890123,1E5],"z":"\u0041\/ é\n","":{}}"#;
     let spaced =
@@ -224,7 +215,7 @@ fn rs_40_what_is_stored_arrives_as_it_was_written() {
     let version = written(&backend.put(TARGET, "", spaced), 201);
     assert_eq!(client.text(), frame(kept, &version));
     assert_eq!(backend.get(TARGET).text(), frame(kept, &version));
-    assert_eq!(subscribe(&mut client), frame(kept, &version));
+    assert_eq!(client.subscribe(WORLD), frame(kept, &version));
     // What a patch does not name keeps its text, too.
     let version = written(&backend.patch(TARGET, "", " { \"a\" : null , \"n\" : 1.0 } "), 200);
     let patched = r#"{"z":1.50e+3,"z":"\u0041\/ é\n","":{},"n":1.0}"#;
@@ -234,8 +225,7 @@ fn rs_40_what_is_stored_arrives_as_it_was_written() {
 #[test]
 fn rs_55_a_write_is_acknowledged_with_the_version_that_its_frame_has() {
     let server = server();
-    let mut client = listener(&server, 1, "");
-    subscribe(&mut client);
+    let mut client = waiting(&server, 1);
     let mut backend = Backend::on(&server, 2);
     let mut other = Backend::on(&server, 3);
     let mut before = String::new();
@@ -261,8 +251,7 @@ fn rs_55_a_write_is_acknowledged_with_the_version_that_its_frame_has() {
     server.expect_silence(&mut client);
 
     let server = server_with("skip_equal_writes = true");
-    let mut client = listener(&server, 1, "");
-    subscribe(&mut client);
+    let mut client = waiting(&server, 1);
     let mut backend = Backend::on(&server, 2);
     let version = written(&backend.put(TARGET, "", "{\"a\":1}"), 201);
     assert_eq!(client.text(), frame("{\"a\":1}", &version));
@@ -280,8 +269,7 @@ fn rs_56_patches_follow_rfc_7396_and_need_a_document() {
     }
     let head = backend.ask("HEAD", TARGET, "", b"");
     assert_eq!((head.status, head.field("Content-Length")), (404, Some("21")));
-    let mut client = listener(&server, 2, "");
-    subscribe(&mut client);
+    let mut client = waiting(&server, 2);
     // Appendix A of the RFC, but for those whose target or result is null, which is no document.
     for (target, patch, expected) in [
         (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
@@ -321,8 +309,7 @@ fn rs_56_patches_follow_rfc_7396_and_need_a_document() {
 #[test]
 fn rs_57_null_deletes_and_the_next_value_creates() {
     let server = server();
-    let mut client = listener(&server, 1, "");
-    subscribe(&mut client);
+    let mut client = waiting(&server, 1);
     let mut backend = Backend::on(&server, 2);
     expect_error(&backend.put(TARGET, "", "null"), 404, "Not found");
     expect_error(&backend.put(TARGET, "If-Match: *\r\n", " null "), 404, "Not found");
@@ -351,8 +338,7 @@ fn rs_57_null_deletes_and_the_next_value_creates() {
 #[test]
 fn rs_58_a_condition_that_fails_changes_nothing_and_sends_nothing() {
     let server = server();
-    let mut client = listener(&server, 1, "");
-    subscribe(&mut client);
+    let mut client = waiting(&server, 1);
     let mut backend = Backend::on(&server, 2);
     let mismatch = |answer: Response| expect_error(&answer, 412, "Version mismatch");
     let if_match = |version: &str| format!("If-Match: \"{version}\"\r\n");
@@ -404,8 +390,7 @@ fn rs_58_a_condition_that_fails_changes_nothing_and_sends_nothing() {
 #[test]
 fn rs_59_every_fault_has_its_answer_and_the_first_in_the_order_counts() {
     let server = server();
-    let mut listening = listener(&server, 1, "");
-    subscribe(&mut listening);
+    let mut listening = waiting(&server, 1);
     let issued = Backend::on(&server, 0).tokens("POST", "{\"userId\":\"u1\"}").json();
     let token = issued["token"].as_str().unwrap().to_owned();
     let with = |fields: &str| Backend::with(Client::on(&server, 2), fields);
@@ -517,14 +502,9 @@ fn rs_59_every_fault_has_its_answer_and_the_first_in_the_order_counts() {
     written(&backend.patch(TARGET, "", &member("b", 100_000)), 200);
 }
 
-/// A JSON web token of a user of `testProj`.
+/// A signed token of a user of `testProj`.
 fn signed(expires: u64) -> String {
-    use hmac::{Hmac, KeyInit as _, Mac as _};
-    let claims = format!("{{\"sub\":\"u1\",\"exp\":{expires}}}");
-    let text = format!("{}.{}", BASE64URL_NOPAD.encode(b"{\"alg\":\"HS256\"}"), BASE64URL_NOPAD.encode(claims.as_bytes()));
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"secret-of-testProj").unwrap();
-    mac.update(text.as_bytes());
-    format!("{text}.{}", BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
+    jwt(&format!("{{\"sub\":\"u1\",\"exp\":{expires}}}"))
 }
 
 #[test]
@@ -537,10 +517,7 @@ fn rs_59_a_full_project_takes_no_new_documents() {
     expect_error(&backend.put(&target(3), "", "1"), 507, "Too many resources");
     expect_error(&backend.put(&target(3), "If-Match: *\r\n", "1"), 412, "Version mismatch");
     written(&backend.put(&target(2), "", "2"), 200);
-    let mut other = Backend::with(
-        Client::on(&server, 2),
-        &format!("x-api-key: {OTHER_KEY}\r\nx-m2-organization: testOrg\r\nx-m2-project: other\r\n"),
-    );
+    let mut other = Backend::with(Client::on(&server, 2), &format!("x-api-key: {OTHER_KEY}\r\n{OTHER_PROJECT}"));
     written(&other.put(&target(3), "", "1"), 201);
     deleted(&backend.delete(&target(1), ""));
     written(&backend.put(&target(3), "", "1"), 201);
@@ -559,36 +536,27 @@ fn rs_60_an_issued_token_connects_until_it_is_revoked() {
         assert_eq!((answer.status, answer.text(), token.len()), (201, expected.as_str(), 43));
         token
     };
-    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
-    let own = r#"{"action":"subscribe","resource":{"type":"collection","id":"private"}}"#;
     let listen = |token: &str, reactor: usize| {
-        let mut client = listener(&server, reactor, &bearer(token));
-        client.send(masked(0x81, own.as_bytes()));
-        assert!(client.text().contains("resource_not_found"));
+        let mut client = Listener::with(&server, reactor, &bearer(token));
+        client.await_document(PRIVATE);
         client
     };
     let refused = |token: &str| {
         let mut client = Client::on(&server, 3);
-        let answer = client.ask_upgrade("/api/realtime", &format!("{PROJECT}{}", bearer(token)));
+        let answer = client.ask_upgrade(PATH, &format!("{PROJECT}{}", bearer(token)));
         expect_error(&answer, 401, "Invalid credentials");
     };
     let (one, two, other) = (issue(&mut backend, "u1"), issue(&mut backend, "u1"), issue(&mut backend, "u2"));
-    let mut of_one: Vec<Client> = (0..4).map(|reactor| listen(&one, reactor)).collect();
+    let mut of_one: Vec<Listener> = (0..4).map(|reactor| listen(&one, reactor)).collect();
     let mut of_two = listen(&two, 2);
     let mut of_other = listen(&other, 3);
-    let document = "/api/realtime/resources/collection/private:u1";
-    let version = written(&backend.put(document, "", "{}"), 201);
-    let expected = format!(
-        "{{\"userId\":\"u1\",\"resource\":{{\"type\":\"collection\",\"id\":\"private\"}},\"data\":{{}},\"version\":\"{version}\"}}"
-    );
+    let target = "/api/realtime/resources/collection/private:u1";
+    let version = written(&backend.put(target, "", "{}"), 201);
     for client in of_one.iter_mut().chain([&mut of_two]) {
-        assert_eq!(client.text(), expected);
+        assert_eq!(client.text(), document("u1", PRIVATE, "{}", &version));
     }
     // Nobody else's key revokes it, nor does a token that is none.
-    let mut foreign = Backend::with(
-        Client::on(&server, 0),
-        &format!("x-api-key: {OTHER_KEY}\r\nx-m2-organization: testOrg\r\nx-m2-project: other\r\n"),
-    );
+    let mut foreign = Backend::with(Client::on(&server, 0), &format!("x-api-key: {OTHER_KEY}\r\n{OTHER_PROJECT}"));
     let no_content = |answer: Response| assert_eq!((answer.status, answer.field("Content-Length")), (204, None), "{answer:?}");
     no_content(foreign.tokens("DELETE", &format!("{{\"token\":\"{one}\"}}")));
     no_content(foreign.tokens("DELETE", "{\"userId\":\"u1\"}"));
@@ -603,8 +571,8 @@ fn rs_60_an_issued_token_connects_until_it_is_revoked() {
         client.expect_close(1008, "Access revoked");
     }
     refused(&one);
-    let version = written(&backend.put(document, "", "1"), 200);
-    assert_eq!(of_two.text(), expected.replace("{}", "1").replace(&expected[expected.len() - 26..], &format!("{version}\"}}")));
+    let version = written(&backend.put(target, "", "1"), 200);
+    assert_eq!(of_two.text(), document("u1", PRIVATE, "1", &version));
     // A user ends with all tokens.
     no_content(backend.tokens("DELETE", "{\"userId\":\"u1\"}"));
     of_two.expect_close(1008, "Access revoked");
@@ -613,7 +581,7 @@ fn rs_60_an_issued_token_connects_until_it_is_revoked() {
     drop(listen(&other, 1));
     // What is issued later counts again.
     let again = issue(&mut backend, "u1");
-    drop(listener(&server, 0, &bearer(&again)));
+    drop(Listener::with(&server, 0, &bearer(&again)));
 
     // Without a time it lasts as long as the options say.
     let answer = backend.tokens("POST", "{\"userId\":\"u1\"}");
@@ -640,8 +608,8 @@ fn rs_65_secrets_are_shown_to_nobody() {
     let token = answer["token"].as_str().expect("a token").to_owned();
     let jwt = signed(server.seconds() + 60);
     let wrong = BASE64URL_NOPAD.encode(&[7; 32]);
-    let subprotocol = bs58::encode(format!("{PROJECT}authorization:Bearer {token}")).into_string();
-    let secrets = [KEY, OTHER_KEY, "secret-of-testProj", &token, &jwt, &wrong, &subprotocol];
+    let subprotocol = realtime::token(&format!("{PROJECT}authorization:Bearer {token}"));
+    let secrets = [KEY, OTHER_KEY, JWT_SECRET, &token, &jwt, &wrong, &subprotocol];
     let mut shown: Vec<String> = Vec::new();
     // Whoever presents them, and however it ends.
     let mut listening: Vec<Client> = Vec::new();
@@ -657,7 +625,7 @@ fn rs_65_secrets_are_shown_to_nobody() {
         format!("Authorization: Basic {token}\r\n"),
     ] {
         let mut client = Client::on(&server, 2);
-        let answer = client.ask_upgrade("/api/realtime", &format!("{PROJECT}{fields}"));
+        let answer = client.ask_upgrade(PATH, &format!("{PROJECT}{fields}"));
         shown.push(format!("{}{}", answer.raw, answer.text()));
         if answer.status == 101 {
             client.send(masked(0x81, b"{\"action\":\"authenticate\",\"authorization\":\"Bearer x\"}"));
@@ -706,8 +674,7 @@ fn rs_58_conditional_writers_lose_nothing() {
     const WRITERS: usize = 8;
     const ROUNDS: usize = 25;
     let server = server();
-    let mut watcher = listener(&server, 3, "");
-    subscribe(&mut watcher);
+    let mut watcher = waiting(&server, 3);
     let mut backend = Backend::on(&server, 0);
     written(&backend.put(TARGET, "", "{\"n\":0}"), 201);
     let writers: Vec<Backend> = (0..WRITERS).map(|index| Backend::on(&server, index % 4)).collect();
