@@ -812,3 +812,19 @@ fn backends_come_through_the_door_of_administration() {
         }
     }
 }
+
+#[test]
+fn a_project_that_is_made_on_first_use_has_the_keys_of_the_first_one() {
+    let server = server_with("auto_projects = true");
+    let made = "x-m2-organization: newOrg\r\nx-m2-project: newProj\r\n";
+    let with = |key: &str, project: &str| Backend::with(Client::on(&server, 2), &format!("x-api-key: {key}\r\n{project}"));
+    written(&with(KEY, made).put(TARGET, "", "1"), 201);
+    let mut client = Listener::asking(Client::on(&server, 1), made);
+    assert!(client.subscribe(WORLD).contains("\"data\":1,"));
+    // It is a project of its own.
+    expect_error(&with(KEY, PROJECT).get(TARGET), 404, "Not found");
+    expect_error(&with(OTHER_KEY, made).get(TARGET), 403, "Forbidden");
+    let unknown = BASE64URL_NOPAD.encode(&[7; 32]);
+    expect_error(&with(&unknown, "x-m2-organization: newer\r\n").get(TARGET), 401, "Invalid credentials");
+    expect_error(&with(KEY, OTHER_PROJECT).get(TARGET), 403, "Forbidden");
+}
