@@ -55,7 +55,7 @@ pub struct HeadLimits {
     pub line_bytes_max: usize,
     /// Bytes after the request line.
     pub field_bytes_max: usize,
-    /// A larger body is refused as soon as that is known.
+    /// A larger body is refused as soon as that is known; what [`Dialect::open`] answers at once comes before that.
     pub body_bytes_max: u64,
     /// That refusal, in the dialect's words; the connection ends after it.
     pub body_too_large: fn() -> Response,
