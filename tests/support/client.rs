@@ -50,6 +50,12 @@ impl Client {
         panic!("no connection of a thousand came to reactor {reactor}");
     }
 
+    /// From here on the kernel takes much at once: through a small buffer some congestion controls let a flow crawl for minutes
+    /// once it has stood still.
+    pub fn enlarge_buffer(&self) {
+        socket2::SockRef::from(&self.stream).set_recv_buffer_size(1 << 20).expect("a socket option");
+    }
+
     fn reactor(&mut self) -> usize {
         let answer = self.get("/health");
         assert_eq!(answer.status, 200, "{answer:?}");
