@@ -128,6 +128,7 @@ pub struct HubMetrics {
     pub stored: AtomicU64,
     pub stored_bytes: AtomicU64,
     pub subscriptions: AtomicU64,
+    pub documents: AtomicU64,
     pub evicted: AtomicU64,
     pub refused: AtomicU64,
 }

@@ -458,6 +458,7 @@ mod tests {
         bench.leave(1, &third);
         let report = bench.report("");
         assert_eq!((report.documents, report.document_subscriptions, report.topics), (3, 4, 0));
+        assert_eq!(bench.metrics.hub.documents.load(Relaxed), 3);
         assert!(bench.write(state("$r/a1", "1")).unwrap().created);
     }
 

@@ -428,6 +428,7 @@ impl Hub {
         metrics.stored.store(self.totals.logged, Relaxed);
         metrics.stored_bytes.store(self.totals.log_bytes, Relaxed);
         metrics.subscriptions.store(self.totals.subscriptions, Relaxed);
+        metrics.documents.store(self.totals.documents, Relaxed);
         metrics.evicted.store(self.totals.evicted, Relaxed);
         metrics.refused.store(self.totals.refused, Relaxed);
     }

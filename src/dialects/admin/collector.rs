@@ -59,6 +59,7 @@ impl Reading {
         gauge(out, "topics", "Topics that exist", read(&hub.topics))?;
         gauge(out, "stored_messages", "Messages that the logs keep", read(&hub.stored))?;
         gauge(out, "stored_payload_bytes", "Bytes that the logs keep", read(&hub.stored_bytes))?;
+        gauge(out, "documents", "Documents that exist", read(&hub.documents))?;
         counter(out, "messages_in", "Messages published", read(&hub.messages_in))?;
         counter(out, "message_bytes_in", "Payload bytes published", read(&hub.bytes_in))?;
         counter(out, "evicted", "Stored messages that left their log", read(&hub.evicted))?;
