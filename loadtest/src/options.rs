@@ -52,6 +52,8 @@ pub enum Wire {
     PushStream,
     /// `ApiChannel` at /cable; topics are metasmoke's models
     ActionCable,
+    /// Live configurations of the project testProj at /api/realtime; publishing is a PUT
+    Resources,
     /// A websocket at /sub/<topic> with bare payloads: what the peers speak
     Plain,
 }
@@ -80,6 +82,8 @@ pub enum PublishTo {
     Pub,
     /// One WebSocket on /publish
     Publish,
+    /// PUT of a document of resources, as with pub
+    Document,
 }
 
 /// Measures a fan-out server and proves that every subscriber got every message in order.
@@ -156,11 +160,11 @@ pub struct Options {
     #[arg(long)]
     #[serde(skip)]
     pub key: Option<String>,
-    /// Token of the subscribers: auth_token, or the key of ApiChannel
+    /// Token of the subscribers: auth_token, the key of ApiChannel, or a service key of resources
     #[arg(long)]
     #[serde(skip)]
     pub token: Option<String>,
-    /// [default: pub, of burst and of the plain dialect publish]
+    /// [default: pub, of burst and of the plain dialect publish, of resources document]
     #[arg(long, value_enum)]
     pub publish_to: Option<PublishTo>,
     /// Publishes messages that the server does not keep
@@ -211,7 +215,11 @@ impl Options {
 
     pub fn publish_to(&self) -> PublishTo {
         let websocket = self.scenario == Scenario::Burst || self.dialect == Wire::Plain || self.unstored;
-        self.publish_to.unwrap_or(if websocket { PublishTo::Publish } else { PublishTo::Pub })
+        self.publish_to.unwrap_or(match self.dialect {
+            Wire::Resources => PublishTo::Document,
+            Wire::PushStream | Wire::ActionCable | Wire::Plain if websocket => PublishTo::Publish,
+            Wire::PushStream | Wire::ActionCable | Wire::Plain => PublishTo::Pub,
+        })
     }
 
     pub fn layout(&self) -> Layout {
@@ -264,10 +272,13 @@ impl Options {
         if self.dialect == Wire::ActionCable && self.scenario == Scenario::Storm && self.topics_per_connection > 1 {
             return Some("storm resumes action_cable with one topic per connection");
         }
-        if self.unstored && self.publish_to() == PublishTo::Pub {
+        if (self.dialect == Wire::Resources) != (self.publish_to() == PublishTo::Document) {
+            return Some("--publish-to document belongs to resources, and nothing else does");
+        }
+        if self.unstored && self.publish_to() != PublishTo::Publish {
             return Some("--unstored needs --publish-to publish");
         }
-        if matches!(self.scenario, Scenario::Storm | Scenario::Soak) && self.dialect == Wire::Plain {
+        if matches!(self.scenario, Scenario::Storm | Scenario::Soak) && matches!(self.dialect, Wire::Plain | Wire::Resources) {
             return Some("storm and soak resume: that needs a dialect with positions");
         }
         if self.unstored && (self.scenario == Scenario::Storm || self.transport == Transport::Longpoll) {
@@ -344,6 +355,10 @@ mod tests {
             "fanout --dialect action_cable --topics 94",
             "soak --dialect action_cable",
             "storm --dialect action_cable --topics 2 --topics-per-connection 2",
+            "storm --dialect resources",
+            "fanout --dialect resources --publish-to pub",
+            "fanout --publish-to document",
+            "fanout --dialect resources --unstored",
             "storm --unstored",
             "fanout --unstored --publish-to pub",
             "idle --hold 2m",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::client::latency_histogram;
-use crate::dialect::{self, Answer};
+use crate::dialect::{self, Answer, resources};
 use crate::frames;
 use crate::options::PublishTo;
 
@@ -21,7 +21,7 @@ pub trait Publish {
     fn failure(&self) -> Option<String>;
 }
 
-/// A publisher over one TCP connection: `POST /pub` or a WebSocket on `/publish`.
+/// A publisher over one TCP connection: `POST /pub`, `PUT` of a document, or a WebSocket on `/publish`.
 pub struct Publisher {
     form: PublishTo,
     host: String,
@@ -88,7 +88,7 @@ impl Publisher {
         let host = address.to_string();
         let mut early = Vec::new();
         match form {
-            PublishTo::Pub => {}
+            PublishTo::Pub | PublishTo::Document => {}
             PublishTo::Publish => early = upgrade(&mut stream, &host, key.as_deref())?,
         }
         let answers = Arc::new(Answers {
@@ -135,9 +135,12 @@ impl Publish for Publisher {
                 if let Some(key) = &self.key {
                     write!(self.out, "Authorization: Bearer {key}\r\n").expect("a Vec takes every byte");
                 }
-                write!(self.out, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", payload.len())
-                    .expect("a Vec takes every byte");
-                self.out.extend_from_slice(payload);
+                write_body(payload, &mut self.out);
+            }
+            PublishTo::Document => {
+                let (path, fields) = (resources::path(topic), resources::fields(self.key.as_deref()));
+                write!(self.out, "PUT {path} HTTP/1.1\r\nHost: {}\r\n{fields}", self.host).expect("a Vec takes every byte");
+                write_body(payload, &mut self.out);
             }
             PublishTo::Publish => {
                 self.text.clear();
@@ -155,6 +158,12 @@ impl Publish for Publisher {
     fn failure(&self) -> Option<String> {
         self.answers.failure()
     }
+}
+
+/// Appends the end of a head, and a body of JSON.
+fn write_body(payload: &[u8], out: &mut Vec<u8>) {
+    write!(out, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", payload.len()).expect("a Vec takes every byte");
+    out.extend_from_slice(payload);
 }
 
 impl Drop for Publisher {
@@ -199,7 +208,7 @@ impl Reader {
             let mut taken = 0;
             loop {
                 let found = match self.form {
-                    PublishTo::Pub => http_answer(&self.held[taken..]),
+                    PublishTo::Pub | PublishTo::Document => http_answer(&self.held[taken..]),
                     PublishTo::Publish => websocket_answer(&self.held[taken..]),
                 };
                 match found {

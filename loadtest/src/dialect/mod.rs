@@ -4,6 +4,7 @@ mod eventsource;
 mod longpoll;
 mod plain;
 pub mod push_stream;
+pub mod resources;
 
 use std::sync::Arc;
 
@@ -85,6 +86,7 @@ pub fn of(options: &Options) -> Arc<dyn Dialect> {
             distinct: options.identifiers == Identifiers::Distinct,
             extended: options.scenario == Scenario::Storm,
         }),
+        (Wire::Resources, _) => Arc::new(resources::Resources { host, key: token }),
         (Wire::Plain, _) => Arc::new(plain::Plain { host }),
     }
 }
@@ -100,16 +102,20 @@ pub fn upgrade(path: &str, host: &str, key: Option<&str>, out: &mut Vec<u8>) {
 
 /// The same with a list of subprotocols.
 fn upgrade_offering(path: &str, host: &str, key: Option<&str>, subprotocols: Option<&str>, out: &mut Vec<u8>) {
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let subprotocols = subprotocols.map(|list| format!("Sec-WebSocket-Protocol: {list}\r\n")).unwrap_or_default();
+    upgrade_with(path, host, &(key + &subprotocols), out);
+}
+
+/// The same with these header lines.
+fn upgrade_with(path: &str, host: &str, fields: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n").as_bytes(),
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{fields}\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n"
+        )
+        .as_bytes(),
     );
-    if let Some(key) = key {
-        out.extend_from_slice(format!("Authorization: Bearer {key}\r\n").as_bytes());
-    }
-    if let Some(subprotocols) = subprotocols {
-        out.extend_from_slice(format!("Sec-WebSocket-Protocol: {subprotocols}\r\n").as_bytes());
-    }
-    out.extend_from_slice(format!("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n").as_bytes());
 }
 
 /// Longest answer head that is waited for; a longer one counts as a refusal.
