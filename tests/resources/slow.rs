@@ -1,7 +1,7 @@
-//! RS-50 to RS-54: order, clients that do not read, and what is shared.
+//! RS-49 to RS-54: order, clients that do not read, and what is shared.
 
 use crate::support::realtime::{DEV, GAME, Listener, PATH, PROJECT, WORLD, Writer, document, missing, version_of};
-use crate::support::{Client, Door, REACTORS, Server, Xorshift};
+use crate::support::{Client, Door, REACTORS, START, Server, Xorshift};
 use fanwire::metrics::Counter;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -114,6 +114,29 @@ fn rs_50_whatever_happens_at_once_clients_end_at_the_newest_and_see_nothing_twic
             assert_eq!(*seen, newest, "seed {seed}, reactor {reactor}");
         }
     }
+}
+
+#[test]
+fn rs_49_versions_grow_within_a_millisecond_and_when_the_clock_steps_back() {
+    let server = Server::with_resources("");
+    let mut writer = Writer::on(&server, 3);
+    let mut listener = Listener::open(&server, 1);
+    listener.await_document(WORLD);
+    let mut newest = String::new();
+    let mut write = |number: usize| {
+        let version = writer.put(WORLD, &number.to_string());
+        assert!(version > newest, "{version} after {newest}");
+        listener.expect(&document("World", WORLD, &number.to_string(), &version));
+        newest = version;
+    };
+    // The clock stands still.
+    (0..1_000).for_each(&mut write);
+    server.set_wall((START - 3_600) * 1_000_000);
+    (0..100).for_each(&mut write);
+    // And of a document that is deleted, or another time written, too.
+    drop(listener);
+    let deleted = writer.delete(WORLD);
+    assert!(deleted > newest && writer.put(WORLD, "1") > deleted);
 }
 
 /// A document of so many bytes with this number in it.
