@@ -195,6 +195,7 @@ pub enum Action {
     Delete { topics: Vec<TopicName>, payload: Arc<[u8]> },
     Write(Write),
     Show { encoding: EncodingId, message: Arc<Message> },
+    Shown(Arc<Message>),
     Ask(Question),
     WakeAt(u64),
 }
@@ -298,9 +299,14 @@ impl Actions {
         self.list.push(Action::Write(write));
     }
 
-    /// Sends the frame of one message, which everybody shares who is sent that message in this encoding.
+    /// Sends the frame of one message, which everybody shares who is sent that message in this encoding, and counts as [shown](Actions::shown).
     pub fn show(&mut self, encoding: EncodingId, message: Arc<Message>) {
         self.list.push(Action::Show { encoding, message });
+    }
+
+    /// What was just sent shows this message: a connection that lags does not read it once more.
+    pub fn shown(&mut self, message: Arc<Message>) {
+        self.list.push(Action::Shown(message));
     }
 
     pub fn ask(&mut self, question: Question) {

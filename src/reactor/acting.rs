@@ -95,6 +95,7 @@ impl<T: Transport> Reactor<T> {
                 Action::Publish { entries, report } => self.publish(index, entries, report),
                 Action::Write(write) => self.write_document(index, write),
                 Action::Show { encoding, message } => self.show(index, encoding, &message),
+                Action::Shown(message) => self.shown(index, &message),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
                 Action::Ask(question) => {
                     let origin = self.origin(index);
@@ -240,6 +241,7 @@ impl<T: Transport> Reactor<T> {
         let frame = self.encoded(encoding, message).clone();
         self.count(Counter::Deliveries, 1);
         self.push(index, Run::new(frame), true);
+        self.shown(index, message);
     }
 
     fn delete(&mut self, index: u32, topics: Vec<TopicName>, payload: Arc<[u8]>) {

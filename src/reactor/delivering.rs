@@ -524,6 +524,29 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
+    /// A connection that lags was shown a message ahead of its turn: what it reads of that topic begins behind that.
+    pub(super) fn shown(&mut self, index: u32, message: &Message) {
+        let seq = message.stamp.seq;
+        if self.connections[index].lag().is_none_or(|lag| seq <= lag.after) {
+            return;
+        }
+        let of_topic = |subscription: Subscription| {
+            let topic = self.subscribers.topic(subscription.topic());
+            (topic.name == message.topic).then(|| topic.listeners[subscription.at as usize].id)
+        };
+        let ids: SmallVec<[SubscriptionId; 1]> = self.connections[index].subscriptions().filter_map(of_topic).collect();
+        let Some(lag) = self.connections[index].lag() else { return };
+        for id in ids {
+            match lag.starts.iter_mut().find(|start| start.id == id) {
+                Some(start) if seq <= start.from => continue,
+                Some(start) => start.from = seq,
+                None => lag.starts.push(Start { id, from: seq, joined: lag.after }),
+            }
+            // The page that is on its way has it once more. What was shown waits to be sent, and the next read behind it.
+            lag.reading = None;
+        }
+    }
+
     /// Asks for the next page of what the connection missed, if it can take one.
     pub(super) fn read_backlog(&mut self, index: u32) {
         let slot = &self.connections[index];

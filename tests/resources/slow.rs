@@ -225,6 +225,39 @@ fn rs_51_of_several_documents_each_comes_once_in_its_newest_state() {
 }
 
 #[test]
+fn rs_30_a_duplicate_subscribe_of_who_lags_shows_the_newest_once() {
+    for more in ["", ",\"ref\":7"] {
+        let server = Server::with_resources("");
+        let mut writer = Writer::on(&server, 3);
+        let mut slow = never_reading(&server, 1);
+        while server.count(Counter::Lagging) == 0 {
+            writer.put(WORLD, &value(0, 1_000));
+            server.settle();
+        }
+        let newest = writer.put(WORLD, "1");
+        slow.request("subscribe", WORLD, more);
+        server.settle();
+        // It was read and answered, although what came before it still waits.
+        slow.request("subscribe", GAME, "");
+        server.settle();
+        assert_eq!((server.count(Counter::Joined), server.count(Counter::LagEnded)), (2, 0));
+        slow.enlarge_buffer();
+        let mut of_newest = 0;
+        loop {
+            let text = slow.text();
+            of_newest += usize::from(text.contains(&newest));
+            if text == missing("LiveConfig") {
+                break;
+            }
+        }
+        server.expect_silence(&mut slow);
+        assert_eq!(of_newest, 1, "{more}");
+        let version = writer.put(WORLD, "2");
+        slow.expect(&document("World", WORLD, "2", &version));
+    }
+}
+
+#[test]
 fn rs_52_who_stops_reading_delays_nobody() {
     let server = Server::with_project("silence_timeout = \"10h\"\nping_interval = \"5h\"", DEV, "");
     let mut writer = Writer::on(&server, 3);

@@ -342,6 +342,7 @@ impl Connection {
                 let mut text = Vec::with_capacity(message.payload.len() + 256);
                 frame::referenced(reference, &self::document(message), &mut text);
                 actions.send(encoder::text(&text));
+                actions.shown(message.clone());
             }
         }
     }

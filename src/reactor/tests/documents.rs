@@ -199,3 +199,25 @@ fn everybody_hears_of_a_revocation() {
     heard.push_str(&other.got());
     assert_eq!((heard.matches("revoked;").count(), heard.matches("announced;").count()), (2, 1));
 }
+
+#[test]
+fn a_state_shown_while_the_connection_lags_is_not_read_once_more() {
+    let mut house = House::new(limits());
+    let writer = house.reader(&[]);
+    let stalled = house.reader(&["$ax", "$ay"]);
+    stalled.takes(0);
+    for number in 0..100 {
+        house.document(&writer, "$ax", &format!("{number};"));
+        house.document(&writer, "$ay", &format!("y{number};"));
+    }
+    assert_eq!(house.counted(Counter::Lagging), 1);
+    house.send(&stalled, command("show $ax"));
+    stalled.takes_everything();
+    house.writable(&stalled);
+    let got = stalled.got();
+    let last: Vec<&str> = got.split_terminator(';').rev().take(2).collect();
+    let times = got.split(';').filter(|state| *state == "99").count();
+    assert_eq!((times, last), (1, vec!["y99", "99"]), "{got}");
+    house.document(&writer, "$ax", "newest;");
+    assert_eq!(stalled.got(), "newest;");
+}

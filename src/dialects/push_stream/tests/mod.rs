@@ -228,7 +228,8 @@ fn show(action: Action, now: u64) -> String {
         | Action::Replay { .. }
         | Action::Introduce(_)
         | Action::Write(_)
-        | Action::Show { .. } => "nothing of this dialect".into(),
+        | Action::Show { .. }
+        | Action::Shown(_) => "nothing of this dialect".into(),
         Action::WakeAt(micros) => format!("wake in {} ms", (micros - now) / 1000),
     }
 }
