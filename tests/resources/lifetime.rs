@@ -319,6 +319,25 @@ fn rs_66_closes_come_in_slices_and_delivery_stops_at_once() {
 }
 
 #[test]
+fn who_waits_to_be_closed_for_changed_options_is_heard_no_more_in_a_stop_either() {
+    let keys = "close_slice_connections = 1\nclose_slice_interval = \"1h\"\nsilence_timeout = \"10h\"";
+    let server = Server::cable(with_other(keys, PUBLIC, PUBLIC));
+    let mut open: Vec<Listener> = (0..2).map(|_| Listener::open(&server, 1)).collect();
+    server.reload(with_other(keys, &format!("{PUBLIC}\n{DEV}"), PUBLIC)).expect("nothing that is fixed changes");
+    server.settle();
+    let first = open.iter_mut().position(|listener| listener.has_bytes()).expect("the first slice");
+    open.swap_remove(first).expect_close(1008, "Options changed");
+    server.drain();
+    server.advance(0.0);
+    open[0].request("subscribe", GAME, "");
+    // Nobody can connect any more to see that all is read: each reads it, asks, and answers.
+    (0..3).for_each(|_| server.advance(0.0));
+    assert!(!open[0].has_bytes(), "nobody answers");
+    server.advance(10.1);
+    open[0].expect_close(1008, "Options changed");
+}
+
+#[test]
 fn a_service_key_that_is_gone_closes_its_sockets() {
     let config = || {
         let mut config = dev_resources(&configuration("", "", ""));

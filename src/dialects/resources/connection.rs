@@ -533,11 +533,9 @@ impl Session for Connection {
 
     fn draining(&mut self, actions: &mut Actions) {
         let at = self.shared().goodbyes.due(actions.index, actions.now.micros);
-        let end = &mut self.extra().end;
-        // An earlier end stays.
-        if end.is_none_or(|end| end.at > at) {
-            *end = Some(End { at, cause: Cause::Drained });
-        }
+        // An end that is to come already stays what it is: who has to go for another reason is not heard again until then.
+        let end = self.extra().end.get_or_insert(End { at, cause: Cause::Drained });
+        end.at = end.at.min(at);
         self.sleep(actions);
     }
 
