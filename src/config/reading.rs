@@ -2,6 +2,7 @@
 
 use super::error::{ConfigError, Problem, reworded};
 use super::{Config, secrets};
+use crate::dialects::admin;
 use serde::Deserialize as _;
 use std::path::Path;
 use toml::Spanned;
@@ -155,8 +156,18 @@ fn other_paths(config: &Config) -> Vec<(&'static str, &str)> {
         ("push_stream.stats_path", &stream.stats_path),
     ];
     let stream_paths = stream_paths.into_iter().filter(|_| stream.enabled);
+    let cable = &config.action_cable;
+    let cable_paths = [
+        ("action_cable.path", &cable.path),
+        ("action_cable.events_path", &cable.events_path),
+        ("action_cable.broadcast_path", &cable.broadcast_path),
+    ];
+    let cable_paths = cable_paths.into_iter().filter(|_| cable.enabled);
     let publish = config.publish.enabled.then_some(("publish.path", &config.publish.path));
-    stream_paths.chain(publish).map(|(key, path)| (key, path.as_str())).collect()
+    // Below the root there is room for everybody.
+    let pages = admin::PATHS.into_iter().filter(|path| *path != "/").map(|path| ("a page of admin", path));
+    let paths = stream_paths.chain(cable_paths).chain(publish).map(|(key, path)| (key, path.as_str()));
+    paths.chain(pages).collect()
 }
 
 fn empty_table<'i>() -> Spanned<DeValue<'i>> {

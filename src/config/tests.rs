@@ -310,6 +310,19 @@ fn the_projects_of_resources_are_checked_where_they_stand() {
         "fanwire.toml:2: resources.path: collides with push_stream.eventsource_path"
     );
     assert!(read("[resources]\npath = \"/ev/live\"\n[push_stream]\nenabled = false\n").is_ok());
+    for (path, other) in [
+        ("/cable", "action_cable.path"),
+        ("/api", "action_cable.events_path"),
+        ("/_broadcast", "action_cable.broadcast_path"),
+        ("/publish", "publish.path"),
+        ("/health", "a page of admin"),
+    ] {
+        assert_eq!(
+            error(&format!("[resources]\npath = \"{path}\"\n")),
+            format!("fanwire.toml:2: resources.path: collides with {other}")
+        );
+    }
+    assert!(read("[resources]\npath = \"/cable\"\n[action_cable]\nenabled = false\n").is_ok());
     assert_eq!(
         error("[[resources.projects]]\norganization = \"o\"\n[[resources.projects]]\norganization = \"\"\n"),
         "fanwire.toml:4: resources.projects[1].organization: expected 1 to 128 bytes without control characters and blanks around them"

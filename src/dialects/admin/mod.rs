@@ -24,7 +24,8 @@ pub struct Admin {
 
 /// No path takes a body; one up to this size is dropped and the request still gets its answer.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
-const PATHS: [&str; 4] = ["/", "/health", "/ready", "/metrics"];
+/// Its pages.
+pub const PATHS: [&str; 4] = ["/", "/health", "/ready", "/metrics"];
 
 impl Admin {
     /// `page` is shown on `/` once it is known; `head_bytes` bounds the fields of a request.
