@@ -1,7 +1,7 @@
 //! JSON web tokens signed with HMAC SHA-256 (RFC 7515, RFC 7519), and nothing else that calls itself one.
 
 use super::name::is_user_id;
-use super::options::Secret;
+use crate::access::secret::Secret;
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
@@ -49,7 +49,7 @@ pub fn verify(token: &str, secret: &Secret, now: u64) -> Option<Subject> {
     if header.alg != "HS256" || header.crit.is_some() {
         return None;
     }
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length does");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_str().as_bytes()).expect("a key of any length does");
     mac.update(signed.as_bytes());
     // In constant time.
     mac.verify_slice(&BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?).ok()?;

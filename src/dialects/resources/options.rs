@@ -3,11 +3,11 @@
 use super::name::is_user_id;
 use super::origin::{Origin, split_port};
 use super::permissions::Public;
+use crate::access::secret::Secret;
 use crate::access::{Digest, digest};
+use crate::http::target::is_plain;
 use crate::units;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,35 +126,6 @@ pub struct ServiceKey {
     pub digest: Digest,
 }
 
-/// A secret that is never shown, not even when it is of the wrong type.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-#[cfg(test)]
-impl From<&str> for Secret {
-    fn from(text: &str) -> Secret {
-        Secret(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Secret")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
-        String::deserialize(from).map(Secret).map_err(|_| D::Error::custom(SECRET_EXPECTED))
-    }
-}
-
 /// A shorter secret could be guessed.
 const SECRET_BYTES_MIN: usize = 16;
 const SECRET_EXPECTED: &str = "expected a string of 16 bytes or more";
@@ -261,9 +232,8 @@ impl Options {
 
     fn check_path(&self, others: &[(&str, &str)]) -> Checked {
         let path = &self.path;
-        let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%".contains(&byte));
         demand(
-            plain && path.starts_with('/') && !path.ends_with('/'),
+            is_plain(path) && !path.ends_with('/'),
             "path",
             "expected a path like \"/api/realtime\": visible ASCII without ?, # and %, and no / at the end",
         )?;
@@ -314,7 +284,7 @@ impl Options {
                     wrong(&format!("{place}.name"), expected);
                 }
                 let Some(secret) = take_secret(table.key, table.key_file, &place, "key", read, wrong) else { continue };
-                let digest = digest(secret.as_bytes());
+                let digest = digest(secret.as_str().as_bytes());
                 if let Some((same, _)) = known.iter().find(|(_, known)| *known == digest) {
                     wrong(&place, &format!("the same secret as {same}"));
                 }
@@ -340,7 +310,7 @@ fn take_secret(
 ) -> Option<Secret> {
     let key_file = format!("{place}.{key}_file");
     match (secret, file) {
-        (Some(secret), None) if secret.0.len() >= SECRET_BYTES_MIN => Some(secret),
+        (Some(secret), None) if secret.as_str().len() >= SECRET_BYTES_MIN => Some(secret),
         (Some(_), None) => {
             wrong(&format!("{place}.{key}"), SECRET_EXPECTED);
             None
@@ -348,12 +318,12 @@ fn take_secret(
         (None, Some(file)) => match read(&file) {
             Ok(text) => {
                 let line = text.strip_suffix('\n').unwrap_or(&text);
-                let secret = Secret(line.strip_suffix('\r').unwrap_or(line).to_owned());
-                if secret.0.len() < SECRET_BYTES_MIN {
+                let secret = line.strip_suffix('\r').unwrap_or(line);
+                if secret.len() < SECRET_BYTES_MIN {
                     wrong(&key_file, &format!("expected a secret of 16 bytes or more in {}", file.display()));
                     return None;
                 }
-                Some(secret)
+                Some(Secret::from(secret))
             }
             Err(error) => {
                 wrong(&key_file, &format!("cannot read {}: {error}", file.display()));
@@ -565,7 +535,7 @@ mod tests {
         ));
         assert_eq!(told, [""; 0]);
         let project = &options.projects[0];
-        assert_eq!(project.jwt_secret.as_ref().unwrap().as_bytes(), b"0123456789abcdef");
+        assert_eq!(project.jwt_secret.as_ref().unwrap().as_str(), "0123456789abcdef");
         // One line break goes, and nothing else.
         let keys = [("a", digest(b"0123456789abcdeF")), ("b", digest(b"0123456789abcdef "))];
         assert_eq!(project.keys, keys.map(|(name, digest)| ServiceKey { name: name.to_owned(), digest }));
