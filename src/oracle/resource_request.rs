@@ -140,7 +140,7 @@ fn check_answers(reference: Option<&Reference>, name: Option<&Name>) {
         }
     }
     let Some(resource) = name.and_then(|name| name.of(Some("u1"))) else { return };
-    let version = Version::of_write(1_706_629_835_742, None, None);
+    let version = Version::at(1_706_629_835_742);
     let mut out = Vec::new();
     frame::document(&resource, br#"{"a":[1.0]}"#, version, &mut out);
     let mut keys = vec!["userId", "resource", "data", "version"];

@@ -19,11 +19,6 @@ pub fn document(resource: &Resource, data: &[u8], version: Version, out: &mut Ve
     write!(out, ",\"version\":\"{version}\"}}").expect("a vector takes everything");
 }
 
-/// Appends the end of a document; the version is that of the deletion.
-pub fn deletion(resource: &Resource, version: Version, out: &mut Vec<u8>) {
-    document(resource, b"null", version, out);
-}
-
 /// Appends a document's frame as the direct reply to a request with a reference.
 pub fn referenced(reference: &Reference, frame: &[u8], out: &mut Vec<u8>) {
     debug_assert!(frame.starts_with(b"{\""), "a document's frame has keys");
@@ -173,13 +168,6 @@ mod tests {
             document(Kind::LiveConfig, "game", "true"),
             r#"{"resource":{"type":"liveConfig","id":"game"},"data":true,"version":"2024-01-30T15:50:35.742Z"}"#
         );
-    }
-
-    #[test]
-    fn rs_27_a_deletion_is_a_document_of_null() {
-        let mut out = Vec::new();
-        deletion(&resource(Kind::LiveConfig, "game"), version(), &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), document(Kind::LiveConfig, "game", "null"));
     }
 
     /// RS-40, the half of the frame: number text, key order and escapes are the writer's.

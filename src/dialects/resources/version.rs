@@ -9,17 +9,8 @@ pub struct Version(i64);
 /// Bytes of a version's text.
 pub const TEXT_BYTES: usize = 24;
 
-/// The beginning of the year 9999: a clock beyond it leaves a year of milliseconds to count on.
-const CLOCK_MAX: u64 = 253_370_764_800_000;
-
 impl Version {
-    /// The version of a write at `now` (Unix milliseconds): newer than the resource's own and than every forgotten one.
-    pub fn of_write(now: u64, current: Option<Version>, forgotten: Option<Version>) -> Version {
-        let now = Version(now.min(CLOCK_MAX) as i64);
-        [current, forgotten].into_iter().flatten().map(|Version(millis)| Version(millis + 1)).fold(now, Version::max)
-    }
-
-    /// What the hub made of [`Version::of_write`]'s rule, or another moment since 1970; none is later than can be written.
+    /// What the hub has made, or another moment since 1970; none is later than can be written.
     pub fn at(millis: i64) -> Version {
         Version(millis.clamp(0, jiff::Timestamp::MAX.as_second() * 1_000))
     }
@@ -60,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_documents_version_is_read_and_written() {
-        assert_eq!(version("2024-01-30T15:50:35.742Z"), Version::of_write(1_706_629_835_742, None, None));
+        assert_eq!(version("2024-01-30T15:50:35.742Z"), Version::at(1_706_629_835_742));
         for text in [
             "2024-01-30T15:50:35.742Z",
             "1970-01-01T00:00:00.000Z",
@@ -105,17 +96,12 @@ mod tests {
     }
 
     #[test]
-    fn rs_49_versions_grow_whatever_the_clock_does() {
-        let mut current = None;
-        for now in [1_000; 1_000].into_iter().chain([2_000, 500, 500, 2_001, 0, u64::MAX, 0]) {
-            let next = Version::of_write(now, current, None);
-            assert!(current.is_none_or(|current| current < next && current.to_string() < next.to_string()));
-            current = Some(next);
-        }
-        assert_eq!(current.unwrap().to_string(), "9999-01-01T00:00:00.001Z");
-        let (old, forgotten) = (Version(5), Version(9));
-        assert_eq!(Version::of_write(7, Some(old), Some(forgotten)), Version(10));
-        assert_eq!(Version::of_write(7, Some(old), None), Version(7));
-        assert_eq!(Version::of_write(5, Some(old), None), Version(6));
+    fn rs_49_the_order_of_texts_is_that_of_time() {
+        let mut texts: Vec<String> = [0, 1, 999, 1_000, 59_999, 60_000, 946_684_799_999, 946_684_800_000, i64::MAX]
+            .map(|millis| Version::at(millis).to_string())
+            .into();
+        assert!(texts.is_sorted_by(|one, other| one < other), "{texts:?}");
+        texts.insert(0, version("1969-12-31T23:59:59.999Z").to_string());
+        assert!(texts.is_sorted());
     }
 }
