@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// What the monotonic clock shows when the process starts, in microseconds: 400 days, so that what an earlier process left
+/// has its age, too. Whatever is older counts as that old.
+pub const BEGINS: u64 = 400 * 24 * 3_600 * 1_000_000;
+
 /// One reading of both clocks. Pure code gets it passed in; only threads of ours take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Now {
-    /// Microseconds on the monotonic clock since the process started.
+    /// Microseconds on the monotonic clock, which stands at [`BEGINS`] when the process starts.
     pub micros: u64,
     /// Microseconds since the Unix epoch on the wall clock, which may step.
     pub unix_micros: u64,
@@ -27,6 +31,11 @@ impl Now {
     /// The monotonic instant, in microseconds, that lies `wait` after this one.
     pub fn after(&self, wait: Duration) -> u64 {
         self.micros + wait.as_micros() as u64
+    }
+
+    /// The monotonic instant, in microseconds, at which the wall clock showed that: now if that is still to come.
+    pub fn at_unix(&self, unix_micros: u64) -> u64 {
+        self.micros.saturating_sub(self.unix_micros.saturating_sub(unix_micros))
     }
 }
 
@@ -53,14 +62,13 @@ impl Clock {
 
     /// A clock that stands still until it is turned. Its copies share the hands.
     pub fn by_hand(unix_micros: u64) -> Clock {
-        // Monotonic 0 would make "never" and "at the start" look alike.
-        Clock(Source::Hands(Arc::new(Hands { micros: AtomicU64::new(1_000_000), unix_micros: AtomicU64::new(unix_micros) })))
+        Clock(Source::Hands(Arc::new(Hands { micros: AtomicU64::new(BEGINS), unix_micros: AtomicU64::new(unix_micros) })))
     }
 
     pub fn now(&self) -> Now {
         match &self.0 {
             Source::Real { started } => Now {
-                micros: started.elapsed().as_micros() as u64,
+                micros: BEGINS + started.elapsed().as_micros() as u64,
                 unix_micros: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros() as u64,
             },
             Source::Hands(hands) => Now { micros: hands.micros.load(SeqCst), unix_micros: hands.unix_micros.load(SeqCst) },
@@ -86,6 +94,14 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_before_the_process_has_its_place_on_the_monotonic_clock() {
+        let now = Now { micros: BEGINS + 5, unix_micros: 2_000_000_000_000_000 };
+        assert_eq!(now.at_unix(now.unix_micros - 7), BEGINS - 2);
+        assert_eq!(now.at_unix(now.unix_micros + 7), now.micros);
+        assert_eq!(now.at_unix(0), 0);
+    }
 
     #[test]
     fn hands_move_only_when_they_are_turned_and_the_wall_steps_alone() {

@@ -3,6 +3,9 @@
 use crate::clock::Now;
 use crate::message::{Seq, Stamp};
 
+/// More stamps than a process gives in the time until it has saved one of them.
+const UNSAVED_MAX: u64 = 10_000_000;
+
 /// The one source of stamps. Remembers only the last one it gave.
 #[derive(Debug)]
 pub struct Sequencer {
@@ -15,6 +18,17 @@ impl Sequencer {
     pub fn start(now: Now) -> Sequencer {
         let tag = (now.unix_micros % 1_000_000) as u32 * 1_000;
         Sequencer { last: Stamp { seq: Seq(now.unix_micros), seconds: now.unix_seconds(), tag } }
+    }
+
+    /// Starts above everything that an earlier process gave, of which it left one of the newest stamps: `Seq` goes on far
+    /// enough behind it, and a second that the clock has not reached again is followed by the next one.
+    pub fn resume(now: Now, left: Stamp) -> Sequencer {
+        let mut last = Sequencer::start(now).last;
+        last.seq = last.seq.max(Seq(left.seq.0 + UNSAVED_MAX));
+        if last.position() <= left.position() {
+            last.seconds = left.seconds + 1;
+        }
+        Sequencer { last }
     }
 
     /// The newest stamp given. Before the first message: the stamp at which history begins.
@@ -75,6 +89,20 @@ mod tests {
         let second = Sequencer::start(at(5_000_101)).stamp(at(5_000_101));
         assert!(second.position() > before.position());
         assert_eq!(second.position(), (5, 101_001));
+    }
+
+    #[test]
+    fn a_process_goes_on_above_what_an_earlier_one_left_whatever_the_clock_says() {
+        let left = Stamp { seq: Seq(5_000_900), seconds: 5, tag: 900_007 };
+        let begin = |unix_micros| {
+            let last = Sequencer::resume(at(unix_micros), left).last();
+            (last.seq.0, last.seconds, last.tag)
+        };
+        assert_eq!(begin(90_000_250), (90_000_250, 90, 250_000), "the clock went on");
+        assert_eq!(begin(5_000_901), (15_000_900, 5, 901_000), "within the second");
+        assert_eq!(begin(5_000_900), (15_000_900, 6, 900_000), "the tag was given");
+        assert_eq!(begin(4_999_999), (15_000_900, 6, 999_999_000), "the clock stepped back");
+        assert_eq!(begin(0), (15_000_900, 6, 0));
     }
 
     #[test]
