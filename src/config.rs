@@ -13,7 +13,7 @@ use crate::dialects::{action_cable, publish, push_stream, resources};
 use crate::units::{duration, size};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub struct Config {
     pub limits: Limits,
     pub log: Log,
     pub admin: Admin,
+    pub storage: Storage,
     pub publish: publish::options::Options,
     pub push_stream: push_stream::options::Options,
     pub action_cable: action_cable::options::Options,
@@ -181,6 +182,14 @@ impl Default for Admin {
     fn default() -> Admin {
         Admin { listen: vec![SocketAddr::from(([127, 0, 0, 1], 8081))] }
     }
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The directory of the database, relative to the configuration file; empty = everything is in memory only.
+    pub path: PathBuf,
 }
 
 impl Config {

@@ -287,6 +287,8 @@ pub enum Refusal {
     OutOfMemory,
     /// A queue is at its bound: try again.
     Busy,
+    /// What has to outlive the process can't be kept now: try again.
+    StorageUnavailable,
 }
 
 /// What a session may want to know.

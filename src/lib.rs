@@ -39,5 +39,6 @@ pub mod pace;
 pub mod reactor;
 pub mod server;
 pub mod session;
+pub mod storage;
 pub mod units;
 pub mod websocket;

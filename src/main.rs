@@ -6,6 +6,7 @@ use fanwire::cli::{Command, CommandLine, File, Overrides, VERSION};
 use fanwire::clock::Clock;
 use fanwire::config::{Config, Log, LogFormat, LogLevel};
 use fanwire::server::{self, Running};
+use fanwire::storage::Unusable;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::error::Error;
@@ -51,7 +52,9 @@ fn serve(config: Config, file: Option<&File>, overrides: &Overrides) -> ExitCode
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "fanwire ends");
-            ExitCode::FAILURE
+            let error = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            // Like a wrong configuration: somebody has to do something about it first.
+            ExitCode::from(if error.is_some_and(|error| error.is::<Unusable>()) { 2 } else { 1 })
         }
     }
 }

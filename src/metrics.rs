@@ -131,6 +131,10 @@ pub struct HubMetrics {
     pub documents: AtomicU64,
     pub evicted: AtomicU64,
     pub refused: AtomicU64,
+    /// 1 while commits work; 0 also without storage.
+    pub storage_available: AtomicU64,
+    pub storage_pending_bytes: AtomicU64,
+    pub storage_failures: AtomicU64,
 }
 
 /// Whether a number only grows.

@@ -8,15 +8,19 @@ use crate::dialects::action_cable::{self, ActionCable};
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
 use crate::dialects::push_stream::PushStream;
+use crate::engine::durable::Durable;
 use crate::dialects::resources;
 use crate::exchange::Reach;
 use crate::hub::request::ToHub;
 use crate::hub::{self, Heartbeat, Hub, Settings, Window};
+use crate::message::Seq;
 use crate::metrics::Metrics;
 use crate::reactor::inbox::{Bell, inbox};
 use crate::reactor::thread::{self as reactor_thread, Order, Setup, WAKER};
 use crate::reactor::{Control, Limits, listener};
 use crate::session::{Dialect, Door, Encoders, Registry};
+use crate::storage;
+use crate::storage::redb::Redb;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -41,6 +45,7 @@ pub struct Running {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     hub_thread: Option<JoinHandle<Ended>>,
+    storage_thread: Option<JoinHandle<Ended>>,
     reactor_threads: Vec<JoinHandle<Ended>>,
     /// Hears of every reactor that ends.
     ended: Receiver<()>,
@@ -132,17 +137,6 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
             begun: begun_sender.clone(),
         });
     }
-    let hub = Hub::new(settings(&config), reactor_count, clock.now(), metrics.clone());
-    let hub_clock = clock.clone();
-    let hub_failed = failure_sender.clone();
-    let hub_thread = std::thread::Builder::new().name("hub".into()).spawn(move || {
-        // Going on without the hub, or with one that is half changed, could break the order: the process has to end.
-        catch_unwind(AssertUnwindSafe(|| hub::thread::run(hub, hub_receiver, ports, hub_clock))).map_err(|_| {
-            let failure = "the hub panicked".to_owned();
-            let _ = hub_failed.send(failure.clone());
-            failure
-        })
-    })?;
     let mut running = Running {
         shared: Shared {
             reactors,
@@ -158,7 +152,8 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
         },
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         admin: None,
-        hub_thread: Some(hub_thread),
+        hub_thread: None,
+        storage_thread: None,
         reactor_threads: Vec::new(),
         ended,
         failures,
@@ -185,6 +180,8 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     for _ in 0..reactor_count {
         let _ = begun.recv();
     }
+    // Opened after the descriptor tables have parted: nobody else needs its file.
+    running.run_hub(&config, hub_receiver, ports, failure_sender)?;
     running.listen(&config)?;
     let page = if config.dev { admin::dev_page(VERSION, &running.address().to_string()) } else { admin::serve_page(VERSION) };
     // Nobody else sets it.
@@ -211,6 +208,43 @@ impl Running {
 
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
+    }
+
+    /// Restores what an earlier process left, and lets the hub run.
+    fn run_hub(
+        &mut self,
+        config: &Config,
+        requests: Receiver<ToHub>,
+        ports: Vec<Box<dyn hub::thread::Port>>,
+        failures: Sender<String>,
+    ) -> io::Result<()> {
+        let Shared { clock, metrics, .. } = &self.shared;
+        let new_hub = || Hub::new(settings(config), ports.len(), clock.now(), metrics.clone());
+        let hub = if config.storage.path.as_os_str().is_empty() {
+            new_hub()
+        } else {
+            let (storage, loaded) = Redb::open(&config.storage.path).map_err(io::Error::other)?;
+            tracing::info!(path = %config.storage.path.display(), messages = loaded.messages.len(), "storage is open");
+            let (unit_sender, units) = crossbeam_channel::unbounded();
+            let last = loaded.head.map_or(Seq(0), |head| head.seq);
+            let mut hub = new_hub();
+            hub.restore(loaded, Durable::new(unit_sender));
+            let reports = self.shared.hub.clone();
+            let report = move |report| {
+                // A hub that has ended hears nothing.
+                let _ = reports.send(ToHub::Storage(report));
+            };
+            let thread = watched("the storage panicked", failures.clone(), move || {
+                storage::thread::run(Box::new(storage), last, &units, report);
+            });
+            self.storage_thread = Some(std::thread::Builder::new().name("storage".into()).spawn(thread)?);
+            hub
+        };
+        let clock = clock.clone();
+        // Going on without the hub, or with one that is half changed, could break the order: the process has to end.
+        let thread = watched("the hub panicked", failures, move || hub::thread::run(hub, requests, ports, clock));
+        self.hub_thread = Some(std::thread::Builder::new().name("hub".into()).spawn(thread)?);
+        Ok(())
     }
 
     fn listen(&mut self, config: &Config) -> io::Result<()> {
@@ -252,6 +286,7 @@ impl Running {
             ("server.reactors", current.server.reactor_count() == config.server.reactor_count()),
             ("server.private_fd_tables", current.server.private_fd_tables == config.server.private_fd_tables),
             ("server.drain_time", current.server.drain_time == config.server.drain_time),
+            ("storage.path", current.storage.path == config.storage.path),
             ("admin.listen", current.admin.listen == config.admin.listen),
             ("limits.socket_send_bytes", current.limits.socket_send_bytes == config.limits.socket_send_bytes),
             ("limits.connections_max", current.limits.connections_max == config.limits.connections_max),
@@ -344,7 +379,8 @@ impl Running {
             result = result.and(ended(thread));
         }
         let _ = self.shared.hub.send(ToHub::Stop);
-        if let Some(thread) = self.hub_thread.take() {
+        // The storage ends when the hub has: everything before is committed.
+        for thread in [self.hub_thread.take(), self.storage_thread.take()].into_iter().flatten() {
             result = result.and(ended(thread));
         }
         result
@@ -356,6 +392,16 @@ fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
+}
+
+/// What a thread does; if it panics, everybody hears of it.
+fn watched(failure: &'static str, failures: Sender<String>, run: impl FnOnce() + Send + 'static) -> impl FnOnce() -> Ended {
+    move || {
+        catch_unwind(AssertUnwindSafe(run)).map_err(|_| {
+            let _ = failures.send(failure.to_owned());
+            failure.to_owned()
+        })
+    }
 }
 
 fn ended(thread: JoinHandle<Ended>) -> Ended {

@@ -70,6 +70,9 @@ impl<'i> Reader<'i> {
             &mut |file| secrets::read_file(&base_dir.join(file)).map_err(|error| error.to_string()),
             &mut |key, message| self.problem_at(document.get_ref(), &format!("resources.{key}"), message),
         );
+        if !config.storage.path.as_os_str().is_empty() {
+            config.storage.path = base_dir.join(&config.storage.path);
+        }
         secrets::resolve(&mut config, base_dir, &mut |key, message| self.problem_at(document.get_ref(), key, message));
         Some(config)
     }

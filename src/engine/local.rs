@@ -29,7 +29,7 @@ mod tests {
         let mut engine = Local::default();
         for seq in [3, 5, 9] {
             let head = Stamp { seq: Seq(seq), seconds: 1, tag: 1 };
-            engine.submit(Transaction { head, changes: SmallVec::new() });
+            engine.submit(Transaction { head, unix_micros: 0, changes: SmallVec::new() });
         }
         let order: Vec<u64> = std::iter::from_fn(|| engine.ordered()).map(|transaction| transaction.head.seq.0).collect();
         assert_eq!(order, [3, 5, 9]);

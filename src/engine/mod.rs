@@ -1,9 +1,12 @@
 //! The gate between "stamped" and "released": who orders what the hub wants to happen, and makes it durable.
 
+pub mod durable;
 pub mod local;
 
 use crate::exchange::{Grant, Revocation, TokenDigest, TopicId};
 use crate::message::{Message, Stamp};
+use crate::storage::Key;
+use durable::Durable;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -11,13 +14,22 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A message reaches the topic: its log if it is stored, its listeners in any case.
-    Append { topic: TopicId, message: Arc<Message> },
-    /// The topic ends, and the message tells its listeners.
-    Remove { topic: TopicId, message: Arc<Message> },
+    Append { topic: TopicId, message: Arc<Message>, kept: Option<Box<Kept>> },
+    /// The topic ends, and the message tells its listeners. `stored`: what is kept of it, if that is durable.
+    Remove { topic: TopicId, message: Arc<Message>, stored: Vec<Stamp> },
     /// A token stands for somebody.
     Issue { token: TokenDigest, grant: Grant },
     /// Tokens stand for nobody any more.
     Revoke(Revocation),
+}
+
+/// What has to outlive the process of a message, beside itself.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The stored message of its topic before it, or the topic's floor.
+    pub previous: Stamp,
+    /// Its idempotency key.
+    pub key: Option<Key>,
 }
 
 /// Changes that take effect together or not at all, in this order.
@@ -25,6 +37,7 @@ pub enum Change {
 pub struct Transaction {
     /// The newest stamp given when it was submitted: the released head once it is applied.
     pub head: Stamp,
+    pub unix_micros: u64,
     pub changes: SmallVec<[Change; 1]>,
 }
 
@@ -36,4 +49,9 @@ pub trait Engine: Send {
 
     /// The next transaction that may be applied, if there is one already.
     fn ordered(&mut self) -> Option<Transaction>;
+
+    /// The engine that makes durable, if this is one.
+    fn durable(&mut self) -> Option<&mut Durable> {
+        None
+    }
 }

@@ -38,7 +38,9 @@ impl Hub {
         let name = serde_json::Value::from(about.as_str());
         let payload = format!("{{\"type\": \"{}\", \"channel\": {name}}}", happening.name());
         let topic = self.topics.find(&events).unwrap_or_else(|| self.create(events, Keep::Window));
-        let content = Content { payload: payload.as_bytes().into(), event: None, stored: true, except: None };
+        // Whoever listens hears of it in any case.
+        let stored = self.can_store();
+        let content = Content { payload: payload.as_bytes().into(), event: None, stored, except: None };
         let (_, change) = self.stamp(topic, content);
         self.submit(smallvec![change], Waiting::Nothing);
     }

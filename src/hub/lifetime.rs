@@ -5,6 +5,7 @@ use crate::hub::ages::Ages;
 use crate::hub::events::Happening;
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::publish::Content;
+use crate::hub::storing::Storing;
 use crate::hub::topic::{NOT_IDLE, Topic};
 use crate::hub::{Aging, Hub, Settings, Waiting, Window};
 use crate::message::{Seq, TopicName};
@@ -55,6 +56,11 @@ impl Hub {
         while let Some(message) = topic.log.evict(&self.settings.window, self.now.micros) {
             topic.evicted(&message);
             evicted += 1;
+            if self.storing.is_some()
+                && let Some(durable) = self.engine.durable()
+            {
+                durable.evicted.push_back(message.stamp.seq);
+            }
             if let Some(tail) = &mut topic.tail {
                 self.totals.unstored += 1;
                 self.totals.unstored_bytes += kept_bytes(&message.payload, message.event.as_deref());
@@ -97,6 +103,7 @@ impl Hub {
             self.totals.unstored_bytes -= bytes - ring.log.bytes();
         }
         if evicted > 0 {
+            self.note_emptied(id);
             self.rest(id, false);
         }
     }
@@ -177,9 +184,7 @@ impl Hub {
             if self.topics.get(aging.topic).is_some_and(is_due)
                 && let Some(topic) = self.end(aging.topic)
             {
-                if let Some(past) = topic.past() {
-                    self.positions.add(topic.name.clone(), past, micros, self.settings.positions_max);
-                }
+                self.forget(&topic);
                 self.tell(Happening::Destroyed, &topic.name);
             }
         }
@@ -190,8 +195,8 @@ impl Hub {
                 self.end(aging.topic);
             }
         }
-        self.keys.expire(self.settings.key_age, micros, budget);
-        self.positions.expire(self.settings.positions_age, micros, budget);
+        self.expire_keys(budget);
+        self.expire_positions(budget);
         self.conversations.expire(micros, budget);
         self.tokens.expire(self.now.unix_millis(), budget);
     }
@@ -221,6 +226,7 @@ impl Hub {
             self.conversations.due().map(later),
             self.heartbeats.iter().copied().min(),
             self.sweep.map(|_| self.now.micros),
+            self.storing.as_ref().and_then(Storing::due),
         ];
         candidates.into_iter().flatten().min()
     }

@@ -23,7 +23,9 @@ mod read;
 mod remembered;
 mod report;
 pub mod request;
+mod restore;
 mod sequencer;
+mod storing;
 #[cfg(test)]
 mod testing;
 pub mod thread;
@@ -38,6 +40,7 @@ use crate::exchange::{Answer, ConversationId, Grant, Legacy, Notice, Published, 
 use crate::exchange::{TokenDigest, WriteRefusal, Written};
 use crate::message::{Stamp, TopicName};
 use crate::metrics::Metrics;
+use crate::storage::Key;
 use ages::{Ages, Aging};
 use conversations::{Conversations, Resumption};
 use documents::Documents;
@@ -125,6 +128,8 @@ pub struct Hub {
     started: u64,
     sequencer: Sequencer,
     engine: Box<dyn Engine>,
+    /// What the engine makes durable; `None`: nothing.
+    storing: Option<storing::Storing>,
     /// What follows each transaction that the engine has not returned yet, in the order of their submission.
     waiting: VecDeque<Waiting>,
     /// The newest stamp that may be seen from outside.
@@ -156,9 +161,6 @@ pub struct Hub {
     acknowledgements: Vec<(usize, ToReactor)>,
     metrics: Arc<Metrics>,
 }
-
-/// A key counts within its topic.
-type Key = Arc<(TopicName, Box<str>)>;
 
 /// What happens when a transaction has been applied.
 enum Waiting {
@@ -218,6 +220,7 @@ impl Hub {
             started: now.micros,
             sequencer,
             engine: Box::new(Local::default()),
+            storing: None,
             waiting: VecDeque::new(),
             released: first,
             history_begins: first,
@@ -258,9 +261,7 @@ impl Hub {
             ToHub::Join { origin, join, first } => self.join(origin, &join, first),
             ToHub::Leave { reactor, topics, last } => self.leave(reactor, &topics, last),
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
-            ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
-            ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
-            ToHub::Write { origin, write } => self.write(origin, write),
+            request @ (ToHub::Publish { .. } | ToHub::Delete { .. } | ToHub::Write { .. }) => self.order_or_hold(request),
             ToHub::Ask { origin, question } => self.ask(origin, question),
             ToHub::Settings(settings) => self.change_settings(*settings),
             ToHub::Introduce { reactor, connection, conversation } => {
@@ -269,6 +270,7 @@ impl Hub {
                 }
             }
             ToHub::Part { reactor, connection, legacy } => self.part(reactor, connection, legacy),
+            ToHub::Storage(report) => self.hear(report),
             ToHub::Turned(_) | ToHub::Stop => {}
         }
         self.count();
@@ -281,6 +283,7 @@ impl Hub {
         self.expire(EXPIRED_PER_TICK);
         self.sweep(EXPIRED_PER_TICK);
         self.beat();
+        self.settle();
         self.count();
     }
 
@@ -382,8 +385,9 @@ impl Hub {
     }
 
     fn submit(&mut self, changes: SmallVec<[Change; 1]>, then: Waiting) {
-        self.engine.submit(Transaction { head: self.sequencer.last(), changes });
+        self.engine.submit(Transaction { head: self.sequencer.last(), unix_micros: self.now.unix_micros, changes });
         self.waiting.push_back(then);
+        self.unsettle();
         self.release();
     }
 
@@ -393,8 +397,8 @@ impl Hub {
             debug_assert!(transaction.head >= self.released);
             for change in transaction.changes {
                 match change {
-                    Change::Append { topic, message } => self.append(topic, message),
-                    Change::Remove { topic, message } => self.remove(topic, &message),
+                    Change::Append { topic, message, .. } => self.append(topic, message),
+                    Change::Remove { topic, message, .. } => self.remove(topic, &message),
                     Change::Issue { token, grant } => self.tokens.issue(token, grant),
                     Change::Revoke(revocation) => self.tokens.revoke(revocation),
                 }
@@ -407,16 +411,18 @@ impl Hub {
                     self.acknowledge(origin, Answer::Published { published, report });
                 }
                 Waiting::Deleted { origin, topics } => self.acknowledge(origin, Answer::Deleted(topics)),
-                Waiting::Announced { origin, notice } => {
-                    for reactor in &mut self.reactors {
-                        reactor.replies.push(ToReactor::Announce(notice.clone()));
-                    }
-                    self.acknowledge(origin, Answer::Announced);
-                }
+                Waiting::Announced { origin, notice } => self.announce(origin, &notice),
                 Waiting::Written { origin, result } => self.acknowledge(origin, Answer::Written(result)),
                 Waiting::Issued { origin } => self.acknowledge(origin, Answer::Issued),
             }
         }
+    }
+
+    fn announce(&mut self, origin: Origin, notice: &Arc<Notice>) {
+        for reactor in &mut self.reactors {
+            reactor.replies.push(ToReactor::Announce(notice.clone()));
+        }
+        self.acknowledge(origin, Answer::Announced);
     }
 
     /// Writes the sums to where the metrics are read.

@@ -8,6 +8,7 @@ use crate::hub::request::{Origin, ToReactor};
 use crate::hub::topic::Topic;
 use crate::hub::{Aging, Hub, Waiting};
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
+use crate::storage::Key;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -45,11 +46,11 @@ impl Hub {
         }
     }
 
-    fn judge(&self, entries: &[Entry]) -> Result<SmallVec<[Judged; 1]>, Refusal> {
+    fn judge(&mut self, entries: &[Entry]) -> Result<SmallVec<[Judged; 1]>, Refusal> {
         let mut judged = SmallVec::with_capacity(entries.len());
         let mut first: HashMap<(&TopicName, &str), usize> = HashMap::new();
         let mut absent: SmallVec<[&TopicName; 4]> = SmallVec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut durable) = (0, false);
         for (index, entry) in entries.iter().enumerate() {
             if let Some(key) = &entry.key {
                 // A key is short, and the look-up needs an owned pair: cheaper than a second hash layout.
@@ -71,6 +72,7 @@ impl Hub {
                 Some(_) => {}
                 None => absent.push(&entry.topic),
             }
+            durable |= entry.store || entry.key.is_some();
             if entry.store {
                 bytes += kept_bytes(&entry.payload, entry.event.as_deref());
             }
@@ -80,6 +82,9 @@ impl Hub {
         }
         if bytes > 0 && self.totals.log_bytes + bytes > self.settings.log_bytes_max {
             return Err(Refusal::OutOfMemory);
+        }
+        if durable && let Some(refusal) = self.storage_refusal() {
+            return Err(refusal);
         }
         Ok(judged)
     }
@@ -107,11 +112,13 @@ impl Hub {
                     let except = entry.except.and_then(|conversation| self.conversations.connection(conversation));
                     let except = except.map(|(reactor, connection)| Box::new((reactor, connection.0)));
                     let content = Content { payload: entry.payload, event: entry.event, stored: entry.store, except };
-                    let (stamp, change) = self.stamp(topic, content);
-                    changes.push(change);
+                    let (stamp, mut change) = self.stamp(topic, content);
                     if let Some(key) = entry.key {
-                        self.keys.add(Arc::new((entry.topic, key)), stamp, self.now.micros, self.settings.keys_max);
+                        let key: Key = Arc::new((entry.topic, key));
+                        self.keep_key(&mut change, &key);
+                        self.remember_key(key, stamp, self.now.micros);
                     }
+                    changes.push(change);
                     (stamp, false)
                 }
                 Judged::Known(stamp) => (stamp, true),
@@ -140,20 +147,23 @@ impl Hub {
             (message.epoch, message.offset) = (position.epoch, position.offset);
         }
         message.ordered_micros = self.now.micros;
-        (stamp, Change::Append { topic: id, message: Arc::new(message) })
+        let kept = if stored { self.keep(id, stamp) } else { None };
+        (stamp, Change::Append { topic: id, message: Arc::new(message), kept })
     }
 
     /// A released message reaches its topic and those who listen.
     pub(super) fn append(&mut self, id: TopicId, message: Arc<Message>) {
         // The topic may have been deleted between stamp and release.
-        let Some(topic) = self.topics.get_mut(id) else { return };
+        let Some(topic) = self.topics.get_mut(id) else {
+            return self.note_evicted(&message);
+        };
         for reactor in topic.interested() {
             let reactor = &mut self.reactors[reactor];
             reactor.queued.0 += 1;
             reactor.queued.1 += message.payload.len();
             reactor.replies.push(ToReactor::Deliver { topic: id, message: message.clone() });
         }
-        let aging = Aging { topic: id, seq: message.stamp.seq, since: message.ordered_micros };
+        let aging = Aging { topic: id, seq: message.stamp.seq, since: self.now.micros };
         let bytes = kept_bytes(&message.payload, message.event.as_deref());
         if message.stored {
             self.totals.stored += u64::from(!topic.name.is_reserved());
@@ -185,6 +195,10 @@ impl Hub {
     }
 
     pub(super) fn delete(&mut self, origin: Origin, mut names: Vec<TopicName>, payload: Arc<[u8]>) {
+        if let Some(refusal) = self.storage_refusal() {
+            self.totals.refused += 1;
+            return self.acknowledge(origin, Answer::Refused(refusal));
+        }
         let mut seen = HashSet::new();
         let mut changes = SmallVec::new();
         names.retain(|name| {
@@ -192,13 +206,15 @@ impl Hub {
                 return false;
             }
             let Some(topic) = self.topics.find(name) else {
-                self.positions.take(name, self.settings.positions_age, self.now.micros);
+                if self.positions.take(name, self.settings.positions_age, self.now.micros).is_some() {
+                    self.note_ended(name);
+                }
                 return false;
             };
             let mut message = Message::new(self.sequencer.mark(self.now), name.clone(), -2, payload.clone());
             message.stored = false;
             message.ordered_micros = self.now.micros;
-            changes.push(Change::Remove { topic, message: Arc::new(message) });
+            changes.push(Change::Remove { topic, message: Arc::new(message), stored: self.stored_of(topic) });
             true
         });
         self.submit(changes, Waiting::Deleted { origin, topics: names.len() });

@@ -5,6 +5,7 @@ use crate::exchange::{
 };
 use crate::hub::Settings;
 use crate::message::{Message, Seq, TopicName};
+use crate::storage::Report;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 
@@ -66,6 +67,8 @@ pub enum ToHub {
     Introduce { reactor: u16, connection: Token, conversation: ConversationId },
     /// The conversation's connection has ended; answers nothing.
     Part { reactor: u16, connection: Token, legacy: Legacy },
+    /// The storage's thread has something to tell; answers nothing.
+    Storage(Report),
     /// New settings after a reload.
     Settings(Box<Settings>),
     /// A clock was turned by hand: look at it, then say so.

@@ -164,6 +164,18 @@ impl Topic {
         self.log.push(message);
     }
 
+    /// The newest message that was counted never happened.
+    pub fn take_back(&mut self, message: &Message) {
+        self.published -= 1;
+        if message.stored {
+            self.pending -= 1;
+            self.position.offset -= 1;
+            if self.position.offset == 0 {
+                self.position = Position::default();
+            }
+        }
+    }
+
     /// Of the newest stored message that was released.
     pub fn released(&self) -> Position {
         let offset = self.position.offset - u64::from(self.pending);

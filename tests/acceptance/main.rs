@@ -11,6 +11,7 @@ mod resume;
 mod shared_topics;
 mod signals;
 mod stop;
+mod storage;
 
 use client::{Client, PATIENCE};
 use fanwire::clock::Clock;

@@ -116,6 +116,7 @@ fn json(status: u16) -> Response {
 fn refused(refusal: Refusal) -> Response {
     let why = match refusal {
         Refusal::TooManyTopics => "too many streams",
+        Refusal::StorageUnavailable => "storage unavailable",
         Refusal::OutOfMemory => "the budget for stored messages is used up",
         Refusal::Busy | Refusal::TopicMissing | Refusal::TopicFull => "busy",
     };

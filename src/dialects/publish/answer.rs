@@ -20,6 +20,7 @@ impl Rejection {
     pub const BAD_HANDSHAKE: Rejection = Rejection::new(400, "Bad WebSocket handshake");
     pub const TOO_LARGE: Rejection = Rejection::new(413, "Body too large");
     const BUSY: Rejection = Rejection::new(503, "Busy");
+    const STORAGE_UNAVAILABLE: Rejection = Rejection::new(503, "Storage unavailable");
 
     pub const fn new(status: u16, error: &'static str) -> Rejection {
         Rejection { status, error: Cow::Borrowed(error), index: None }
@@ -51,10 +52,11 @@ impl Rejection {
 impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Rejection {
         match refusal {
-            // All of them are bounds of the server; the first two are answers to joins only.
+            // Bounds of the server; the first two are answers to joins only.
             Refusal::TopicMissing | Refusal::TopicFull | Refusal::TooManyTopics | Refusal::OutOfMemory | Refusal::Busy => {
                 Rejection::BUSY
             }
+            Refusal::StorageUnavailable => Rejection::STORAGE_UNAVAILABLE,
         }
     }
 }

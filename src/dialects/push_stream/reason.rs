@@ -30,6 +30,7 @@ pub enum Reason {
     VersionNotSupported,
     OutOfMemory,
     Busy,
+    StorageUnavailable,
     TooSlow,
     TooManyFrames,
 }
@@ -61,7 +62,7 @@ impl Reason {
             | Reason::HeadersMissing
             | Reason::VersionNotSupported => 400,
             Reason::TooManyFrames => 429,
-            Reason::OutOfMemory | Reason::Busy | Reason::TooSlow => 503,
+            Reason::OutOfMemory | Reason::Busy | Reason::StorageUnavailable | Reason::TooSlow => 503,
         }
     }
 
@@ -96,6 +97,7 @@ impl Reason {
             Reason::VersionNotSupported => "Version not supported. Supported versions: 8, 13",
             Reason::OutOfMemory => "Server is out of message memory.",
             Reason::Busy => "Server is busy.",
+            Reason::StorageUnavailable => "Storage is unavailable.",
             Reason::TooSlow => "Subscriber is too slow.",
             Reason::TooManyFrames => "Too many frames.",
         }
@@ -115,6 +117,7 @@ impl From<Refusal> for Reason {
             Refusal::TooManyTopics => Reason::TooManyOnServer,
             Refusal::OutOfMemory => Reason::OutOfMemory,
             Refusal::Busy => Reason::Busy,
+            Refusal::StorageUnavailable => Reason::StorageUnavailable,
         }
     }
 }

@@ -187,7 +187,9 @@ impl Shared {
         let (code, text) = match (reason, self.options.auth_errors) {
             (Reason::TokenMissing, AuthErrors::Close) => (close_code::TOKEN_MISSING, reason.explain().to_owned()),
             (Reason::TokenWithoutRight, AuthErrors::Close) => (close_code::TOKEN_WITHOUT_RIGHT, reason.explain().to_owned()),
-            (Reason::OutOfMemory | Reason::Busy, AuthErrors::Close) => (close_code::TROUBLE, reason.explain().to_owned()),
+            (Reason::OutOfMemory | Reason::Busy | Reason::StorageUnavailable, AuthErrors::Close) => {
+                (close_code::TROUBLE, reason.explain().to_owned())
+            }
             _ => (close_code::POLICY, reason.close_text()),
         };
         actions.close(Some(code), text);

@@ -1,0 +1,133 @@
+//! A hub begins where an earlier process stopped.
+
+use crate::engine::durable::Durable;
+use crate::exchange::TopicId;
+use crate::hub::Hub;
+use crate::hub::ages::Aging;
+use crate::hub::log::kept_bytes;
+use crate::hub::sequencer::Sequencer;
+use crate::hub::storing::Storing;
+use crate::hub::topic::{Past, Position};
+use crate::message::{Message, Stamp, TopicName};
+use crate::storage::{Loaded, Remains, Stored};
+use std::sync::Arc;
+
+impl Hub {
+    /// Takes over what was loaded, and keeps what has to outlive the process from now on. The hub must be new.
+    pub fn restore(&mut self, loaded: Loaded, mut durable: Durable) {
+        debug_assert!(self.topics.places() == 0 && self.waiting.is_empty());
+        if let Some(left) = loaded.head {
+            self.sequencer = Sequencer::resume(self.now, left);
+            self.released = self.sequencer.last();
+            self.history_begins = self.released;
+        }
+        match loaded.begins {
+            Some(begins) => self.history_begins = begins,
+            None => durable.notes.begins = Some(self.history_begins),
+        }
+        self.removed = loaded.removed;
+        self.engine = Box::new(durable);
+        // The new process's first stamp has to be known before anything else is.
+        self.storing = Some(Storing::default());
+        self.unsettle();
+
+        let mut since = 0;
+        for stored in loaded.messages {
+            // In the order of the log, although the wall clock may have gone back between two of them.
+            since = self.now.at_unix(stored.unix_micros).max(since);
+            self.restore_message(stored, since);
+        }
+        let mut forgotten = Vec::new();
+        for (name, remains) in loaded.topics {
+            match remains.forgotten {
+                _ if self.topics.find(&name).is_some() => {}
+                Some(at) => forgotten.push((at, name, past(&remains))),
+                None => self.restore_empty(name, &remains),
+            }
+        }
+        forgotten.sort_by_key(|(at, ..)| *at);
+        let mut beyond = Vec::new();
+        for (at, name, past) in forgotten {
+            self.positions.add(name, past, self.now.at_unix(at), self.settings.positions_max, |name, _| beyond.push(name));
+        }
+        beyond.iter().for_each(|name| self.note_ended(name));
+        let mut since = 0;
+        for known in loaded.keys {
+            since = self.now.at_unix(known.unix_micros).max(since);
+            self.remember_key(known.key, known.stamp, since);
+        }
+        let published = self.topics.iter().filter(|(_, topic)| !topic.name.is_reserved()).map(|(_, topic)| topic.published).sum();
+        self.totals.published = published;
+        let topics: Vec<_> = self.topics.iter().map(|(id, _)| id).collect();
+        for id in topics {
+            self.trim(id);
+            self.rest(id, false);
+        }
+        self.count();
+    }
+
+    fn restore_message(&mut self, stored: Stored, since: u64) {
+        let Stored { message, previous, .. } = stored;
+        let position = Position { epoch: message.epoch, offset: message.offset };
+        let id = match self.topics.find(&message.topic) {
+            Some(id) => id,
+            None => self.restore_topic(message.topic.clone(), previous),
+        };
+        let topic = self.topics.get_mut(id).expect("it was found or created just now");
+        let follows = topic.position.epoch == position.epoch && topic.position.offset + 1 == position.offset;
+        if !topic.log.is_empty() && !follows {
+            self.drop_earlier_life(id, previous);
+        }
+        let topic = self.topics.get_mut(id).expect("it is still there");
+        topic.position = position;
+        topic.published = topic.published.max(message.id.max(0) as u64);
+        let aging = Aging { topic: id, seq: message.stamp.seq, since };
+        let message = at(message, since);
+        self.totals.logged += 1;
+        self.totals.log_bytes += kept_bytes(&message.payload, message.event.as_deref());
+        self.totals.stored += u64::from(!topic.name.is_reserved());
+        topic.log.push(message);
+        self.stored.push(aging);
+    }
+
+    /// What is left of a topic that ended, and whose messages were about to be deleted.
+    fn drop_earlier_life(&mut self, id: TopicId, floor: Stamp) {
+        let Some(topic) = self.topics.get_mut(id) else { return };
+        let log = std::mem::take(&mut topic.log);
+        let is_reserved = topic.name.is_reserved();
+        topic.floor = floor;
+        topic.published = 0;
+        self.removed = self.removed.max(log.newest().map_or(Stamp::default(), |newest| newest.stamp));
+        self.totals.logged -= log.len() as u64;
+        self.totals.log_bytes -= log.bytes();
+        self.totals.stored -= if is_reserved { 0 } else { log.len() as u64 };
+        for message in log.from(0) {
+            self.note_evicted(message);
+        }
+    }
+
+    fn restore_empty(&mut self, name: TopicName, remains: &Remains) {
+        let id = self.restore_topic(name, remains.floor);
+        let topic = self.topics.get_mut(id).expect("it was created just now");
+        topic.position = Position { epoch: remains.epoch, offset: remains.offset };
+        topic.published = remains.published;
+    }
+
+    fn restore_topic(&mut self, name: TopicName, floor: Stamp) -> TopicId {
+        if !name.is_reserved() {
+            self.totals.topics += 1;
+            self.totals.wildcard_topics += u64::from(self.is_wildcard(&name));
+        }
+        self.topics.create(name, floor)
+    }
+}
+
+fn past(remains: &Remains) -> Past {
+    Past { position: Position { epoch: remains.epoch, offset: remains.offset }, newest: remains.floor }
+}
+
+/// The message with its age.
+fn at(mut message: Arc<Message>, since: u64) -> Arc<Message> {
+    Arc::get_mut(&mut message).expect("nobody else has what was just loaded").ordered_micros = since;
+    message
+}

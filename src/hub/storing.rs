@@ -1,0 +1,267 @@
+//! What the hub does for the next process: what it keeps, what it notes, and what happens when a commit fails.
+
+use crate::engine::durable::Durable;
+use crate::engine::{Change, Kept, Transaction};
+use crate::exchange::{Answer, Refusal, TopicId};
+use crate::hub::request::ToHub;
+use crate::hub::topic::Topic;
+use crate::hub::{Hub, Waiting};
+use crate::message::{Message, Stamp, TopicName};
+use crate::storage::{Key, Remains, Report};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// Whatever was given or has happened is committed within this time.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
+/// There is more to note than fits into one commit.
+const MORE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Default)]
+pub struct Storing {
+    /// When the newest stamp and the notes have to be committed, in monotonic microseconds; `None`: they are.
+    due: Option<u64>,
+    /// What was asked behind a deletion that waits: a topic of that name begins anew, but not before the old one has ended.
+    held: VecDeque<ToHub>,
+}
+
+impl Storing {
+    pub fn due(&self) -> Option<u64> {
+        self.due
+    }
+}
+
+impl Hub {
+    fn durable(&mut self) -> Option<&mut Durable> {
+        if self.storing.is_none() {
+            return None;
+        }
+        self.engine.durable()
+    }
+
+    /// Why what has to outlive the process is not taken now.
+    pub(super) fn storage_refusal(&mut self) -> Option<Refusal> {
+        self.durable()?.refusal()
+    }
+
+    pub(super) fn can_store(&mut self) -> bool {
+        self.durable().is_none_or(|durable| durable.is_available())
+    }
+
+    /// Publishes or deletes, unless that has to wait for the end of a topic.
+    pub(super) fn order_or_hold(&mut self, request: ToHub) {
+        if let Some(storing) = &mut self.storing
+            && (!storing.held.is_empty() || self.engine.durable().is_some_and(|durable| durable.ends_wait()))
+        {
+            return storing.held.push_back(request);
+        }
+        self.order_now(request);
+    }
+
+    fn order_now(&mut self, request: ToHub) {
+        match request {
+            ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
+            ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
+            other => unreachable!("nothing else is ordered: {other:?}"),
+        }
+    }
+
+    fn order_held(&mut self) {
+        while !self.durable().is_some_and(|durable| durable.ends_wait()) {
+            let Some(request) = self.storing.as_mut().and_then(|storing| storing.held.pop_front()) else { return };
+            self.order_now(request);
+        }
+    }
+
+    /// What is kept of a stored message that was just stamped.
+    pub(super) fn keep(&mut self, id: TopicId, stamp: Stamp) -> Option<Box<Kept>> {
+        let waits = self.durable()?.follow(id, stamp);
+        let topic = self.topics.get(id)?;
+        let previous = waits.or_else(|| topic.last_stored()).unwrap_or(topic.floor);
+        Some(Box::new(Kept { previous, key: None }))
+    }
+
+    pub(super) fn keep_key(&mut self, change: &mut Change, with: &Key) {
+        if self.storing.is_some()
+            && let Change::Append { kept, .. } = change
+        {
+            let kept = kept.get_or_insert_with(|| Box::new(Kept { previous: Stamp::default(), key: None }));
+            kept.key = Some(with.clone());
+        }
+    }
+
+    pub(super) fn remember_key(&mut self, key: Key, stamp: Stamp, since: u64) {
+        let mut newest = None;
+        self.keys.add(key, stamp, since, self.settings.keys_max, |_, stamp| newest = newest.max(Some(stamp)));
+        newest.into_iter().for_each(|stamp| self.note_key(stamp));
+    }
+
+    pub(super) fn expire_keys(&mut self, budget: usize) {
+        let mut newest = None;
+        self.keys.expire(self.settings.key_age, self.now.micros, budget, |_, stamp| newest = newest.max(Some(stamp)));
+        newest.into_iter().for_each(|stamp| self.note_key(stamp));
+    }
+
+    /// Keys are forgotten in the order of their stamps.
+    fn note_key(&mut self, stamp: Stamp) {
+        if let Some(durable) = self.durable() {
+            durable.notes.keys_until = durable.notes.keys_until.max(stamp.seq);
+            self.unsettle();
+        }
+    }
+
+    /// A topic is forgotten; for a while it is known how far it had come.
+    pub(super) fn forget(&mut self, topic: &Topic) {
+        if let Some(past) = topic.past() {
+            let forgotten = Some(self.now.unix_micros);
+            self.note_remains(&topic.name, Some(Remains { forgotten, ..remains(topic) }));
+            let (name, mut names) = (topic.name.clone(), Vec::new());
+            self.positions.add(name, past, self.now.micros, self.settings.positions_max, |name, _| names.push(name));
+            names.iter().for_each(|name| self.note_remains(name, None));
+        }
+        self.note_removed(topic);
+    }
+
+    pub(super) fn expire_positions(&mut self, budget: usize) {
+        let mut names = Vec::new();
+        self.positions.expire(self.settings.positions_age, self.now.micros, budget, |name, _| names.push(name));
+        names.iter().for_each(|name| self.note_remains(name, None));
+    }
+
+    /// Nothing of a topic is known any more.
+    pub(super) fn note_ended(&mut self, name: &TopicName) {
+        self.note_remains(name, None);
+    }
+
+    pub(super) fn note_evicted(&mut self, message: &Message) {
+        if message.stored
+            && let Some(durable) = self.durable()
+        {
+            durable.evicted.push_back(message.stamp.seq);
+            self.unsettle();
+        }
+    }
+
+    /// Messages of a topic were evicted, maybe all of them.
+    pub(super) fn note_emptied(&mut self, id: TopicId) {
+        if self.storing.is_none() {
+            return;
+        }
+        self.unsettle();
+        if let Some(topic) = self.topics.get(id).filter(|topic| topic.log.is_empty()) {
+            let (name, remains) = (topic.name.clone(), remains(topic));
+            self.note_remains(&name, Some(remains));
+        }
+    }
+
+    fn note_remains(&mut self, name: &TopicName, remains: Option<Remains>) {
+        if let Some(durable) = self.durable() {
+            durable.notes.topics.insert(name.clone(), remains);
+            self.unsettle();
+        }
+    }
+
+    fn note_removed(&mut self, topic: &Topic) {
+        if let Some(last) = topic.last_stored()
+            && let Some(durable) = self.durable()
+        {
+            durable.notes.removed = durable.notes.removed.max(last);
+        }
+    }
+
+    /// Everything that is stored of a topic, or about to be.
+    pub(super) fn stored_of(&mut self, id: TopicId) -> Vec<Stamp> {
+        if self.storing.is_none() {
+            return Vec::new();
+        }
+        let mut stored: Vec<Stamp> = Vec::new();
+        if let Some(topic) = self.topics.get(id) {
+            stored.extend(topic.log.from(0).map(|message| message.stamp));
+        }
+        if let Some(durable) = self.durable() {
+            stored.extend(durable.waiting(id));
+        }
+        stored
+    }
+
+    /// There is something that the next process should know.
+    pub(super) fn unsettle(&mut self) {
+        if let Some(storing) = &mut self.storing
+            && storing.due.is_none()
+        {
+            storing.due = Some(self.now.after(SETTLED_WITHIN));
+        }
+    }
+
+    /// Has it committed when it is time.
+    pub(super) fn settle(&mut self) {
+        let Some(storing) = &mut self.storing else { return };
+        if storing.due.is_some_and(|due| due <= self.now.micros) {
+            storing.due = None;
+            let head = self.sequencer.last();
+            let more = self.engine.durable().is_some_and(|durable| durable.settle(head));
+            let wait = if self.can_store() { MORE } else { SETTLED_WITHIN };
+            if let Some(storing) = self.storing.as_mut().filter(|_| more) {
+                storing.due = Some(self.now.after(wait));
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, report: Report) {
+        self.release();
+        let Some(durable) = self.durable() else { return };
+        let discarded = durable.hear(report);
+        // What was committed is applied now; after a failure nothing waits any more.
+        self.release();
+        if !discarded.is_empty() {
+            for (_, transaction) in discarded {
+                self.discard(transaction);
+            }
+            // The stamps that were given stay given.
+            self.submit(SmallVec::new(), Waiting::Nothing);
+        }
+        self.order_held();
+        self.count_storage();
+    }
+
+    /// Takes back what a failed commit would have kept.
+    fn discard(&mut self, transaction: Transaction) {
+        for change in transaction.changes {
+            match change {
+                Change::Append { topic, message, kept } => {
+                    if let Some(key) = kept.and_then(|kept| kept.key) {
+                        self.keys.remove(&key);
+                    }
+                    let Some(topic) = self.topics.get_mut(topic) else { continue };
+                    topic.take_back(&message);
+                    self.totals.published -= u64::from(!topic.name.is_reserved());
+                }
+                // Its note went with the end that failed.
+                Change::Remove { topic, .. } => self.note_emptied(topic),
+            }
+        }
+        match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
+            Waiting::Nothing => {}
+            Waiting::Published { origin, .. } | Waiting::Deleted { origin, .. } => {
+                self.totals.refused += 1;
+                self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable));
+            }
+            // Nobody keeps it.
+            Waiting::Announced { origin, notice } => self.announce(origin, &notice),
+        }
+    }
+
+    fn count_storage(&mut self) {
+        let Some(durable) = self.durable() else { return };
+        let (available, pending) = (durable.is_available(), durable.pending_bytes());
+        self.metrics.hub.storage_available.store(available.into(), Relaxed);
+        self.metrics.hub.storage_pending_bytes.store(pending as u64, Relaxed);
+    }
+}
+
+fn remains(topic: &Topic) -> Remains {
+    let position = topic.released();
+    let floor = topic.last_stored().unwrap_or(topic.floor);
+    Remains { floor, epoch: position.epoch, offset: position.offset, published: topic.published, forgotten: None }
+}

@@ -1,0 +1,213 @@
+//! What outlives the process: stored messages, idempotency keys, how far each topic had come, and the newest stamp.
+//!
+//! ```text
+//!  Hub ─ submit ─▶ engine::durable ─ Unit ─▶ thread ─ one transaction for many ─▶ Storage (redb)
+//!   ▲                   ▲                      │
+//!   └── release ────────┴──────── Report ──────┘
+//! ```
+
+mod cautious;
+mod record;
+pub mod redb;
+pub mod thread;
+
+use crate::message::{Message, Seq, Stamp, TopicName};
+use hashbrown::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// An idempotency key counts within its topic.
+pub type Key = Arc<(TopicName, Box<str>)>;
+
+/// A stored message, with what it takes to give it back its place.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub message: Arc<Message>,
+    /// When it was ordered.
+    pub unix_micros: u64,
+    /// The stored message of its topic before it; before the first one, the floor of the topic.
+    pub previous: Stamp,
+}
+
+/// What was published under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    pub key: Key,
+    pub stamp: Stamp,
+    pub unix_micros: u64,
+}
+
+/// What is known of a topic that keeps no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// The last stored message that is gone.
+    pub floor: Stamp,
+    pub epoch: u64,
+    pub offset: u64,
+    /// Messages so far, unstored ones too.
+    pub published: u64,
+    /// The topic is no more since then (Unix microseconds); one of its name goes on with its history.
+    pub forgotten: Option<u64>,
+}
+
+/// What followed from transactions that count already. A failed commit does not undo it: it goes with a later one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    pub begins: Option<Stamp>,
+    pub evicted: Vec<Seq>,
+    pub topics: HashMap<TopicName, Option<Remains>>,
+    /// Idempotency keys of stamps up to this one are forgotten.
+    pub keys_until: Seq,
+    /// The greatest stamp of a stored message whose topic is no more.
+    pub removed: Stamp,
+}
+
+impl Notes {
+    pub fn is_empty(&self) -> bool {
+        *self == Notes::default()
+    }
+
+    pub fn add(&mut self, later: Notes) {
+        self.begins = self.begins.or(later.begins);
+        self.evicted.extend(later.evicted);
+        self.topics.extend(later.topics);
+        self.keys_until = self.keys_until.max(later.keys_until);
+        self.removed = self.removed.max(later.removed);
+    }
+}
+
+/// What is committed together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The newest stamp given.
+    pub head: Stamp,
+    pub messages: Vec<Stored>,
+    pub keys: Vec<KnownKey>,
+    /// Messages of topics that are deleted, and those topics.
+    pub deleted: Vec<Seq>,
+    pub ended: Vec<TopicName>,
+    pub notes: Notes,
+}
+
+impl Batch {
+    /// Adds what comes after it.
+    pub fn add(&mut self, later: Batch) {
+        self.head = self.head.max(later.head);
+        self.messages.extend(later.messages);
+        self.keys.extend(later.keys);
+        self.deleted.extend(later.deleted);
+        for name in &later.ended {
+            self.notes.topics.remove(name);
+        }
+        self.ended.extend(later.ended);
+        self.notes.add(later.notes);
+    }
+
+    /// How many records it writes or deletes.
+    pub fn records(&self) -> usize {
+        let notes = self.notes.evicted.len() + self.notes.topics.len();
+        self.messages.len() + self.keys.len() + self.deleted.len() + self.ended.len() + notes
+    }
+
+    /// About how many bytes it writes.
+    pub fn bytes(&self) -> usize {
+        let messages: usize = self.messages.iter().map(record::message_bytes).sum();
+        messages + self.keys.iter().map(record::key_bytes).sum::<usize>() + 64
+    }
+}
+
+/// Everything that an earlier process left.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// One of the newest stamps that were given; `None`: there was no earlier process.
+    pub head: Option<Stamp>,
+    pub begins: Option<Stamp>,
+    pub removed: Stamp,
+    /// In order of `Seq`.
+    pub messages: Vec<Stored>,
+    /// In order of `Seq`.
+    pub keys: Vec<KnownKey>,
+    pub topics: Vec<(TopicName, Remains)>,
+}
+
+/// Where batches are committed. A commit that returns is synced.
+pub trait Storage: Send {
+    /// # Errors
+    /// Nothing is committed to this storage any more then, until [`Storage::recover`] has worked.
+    fn commit(&mut self, batch: &Batch) -> Result<(), Failure>;
+
+    /// Closes it, opens it anew, deletes every message and key after `last`, and commits the batch.
+    ///
+    /// # Errors
+    /// It can be tried again.
+    fn recover(&mut self, last: Seq, batch: &Batch) -> Result<(), Failure>;
+}
+
+/// Why a commit failed.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// Why the server can't start with a file.
+#[derive(Debug)]
+pub struct Unusable {
+    pub file: PathBuf,
+    pub why: Why,
+}
+
+#[derive(Debug)]
+pub enum Why {
+    /// It is one of ours, or was, and not as it was left.
+    Damaged(String),
+    /// It is none of ours.
+    Foreign,
+    /// A later version wrote it.
+    Newer(String),
+    InUse,
+    System(std::io::Error),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match &self.why {
+            Why::Damaged(what) => write!(
+                out,
+                "{file} is damaged ({what}); nothing was changed: restore it from a backup, or move it away to begin without history"
+            ),
+            Why::Foreign => write!(
+                out,
+                "{file} is not a database of fanwire; nothing was changed: move it away, or name another directory in storage.path"
+            ),
+            Why::Newer(format) => write!(
+                out,
+                "{file} was written by a later version of fanwire ({format}); nothing was changed: run that version, \
+                 or name another directory in storage.path"
+            ),
+            Why::InUse => write!(out, "{file} is in use by another process: one server at a time can have it"),
+            Why::System(error) => write!(
+                out,
+                "{file} can't be used: {error}; the directory in storage.path has to be one that this user may write to"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// What the storage's thread tells the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Every unit up to this number is committed.
+    Committed(u64),
+    /// What was not reported as committed never will be, and neither will units of this generation that are on their way.
+    Failed { generation: u64 },
+    /// Commits work again.
+    Recovered,
+}

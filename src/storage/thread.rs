@@ -1,0 +1,206 @@
+//! The storage's thread: what has queued becomes one commit, then the hub hears of it.
+
+use crate::message::Seq;
+use crate::storage::{Batch, Report, Storage};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// At most so many records, or bytes, are taken together.
+const RECORDS: usize = 1_000;
+const BYTES: usize = 4 * 1024 * 1024;
+
+/// After a failure another attempt is made this often.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the hub wants to be kept, all of it or nothing.
+#[derive(Debug)]
+pub struct Unit {
+    /// Counts from 1.
+    pub number: u64,
+    /// Failures that the hub had heard of.
+    pub generation: u64,
+    pub batch: Batch,
+}
+
+/// Commits units in their order until nobody is left who could send one.
+pub fn run(storage: Box<dyn Storage>, last: Seq, units: &Receiver<Unit>, report: impl Fn(Report)) {
+    Writer { storage, last, generation: 0, owed: Batch::default(), report }.run(units);
+}
+
+struct Writer<R> {
+    storage: Box<dyn Storage>,
+    /// No message after it is committed.
+    last: Seq,
+    /// Failures so far: units of an earlier one were discarded.
+    generation: u64,
+    /// What discarded units leave, for the next commit.
+    owed: Batch,
+    report: R,
+}
+
+impl<R: Fn(Report)> Writer<R> {
+    fn run(&mut self, units: &Receiver<Unit>) {
+        while let Ok(first) = units.recv() {
+            let (mut number, mut batch) = (0, std::mem::take(&mut self.owed));
+            let mut next = Some(first);
+            while let Some(unit) = next {
+                if unit.generation == self.generation {
+                    number = unit.number;
+                    batch.add(unit.batch);
+                } else {
+                    owe(&mut batch, unit.batch);
+                }
+                let full = batch.records() >= RECORDS || batch.bytes() >= BYTES;
+                next = if full { None } else { units.try_recv().ok() };
+            }
+            if number == 0 {
+                self.owed = batch;
+                continue;
+            }
+            match self.storage.commit(&batch) {
+                Ok(()) => {
+                    self.last = self.last.max(batch.head.seq);
+                    (self.report)(Report::Committed(number));
+                }
+                Err(failure) => {
+                    tracing::error!(%failure, "storage fails: publications of stored messages are refused until it works again");
+                    owe(&mut self.owed, batch);
+                    (self.report)(Report::Failed { generation: self.generation });
+                    self.generation += 1;
+                    if !self.recover(units) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tries until it works; false if there is nobody left to try it for.
+    fn recover(&mut self, units: &Receiver<Unit>) -> bool {
+        let mut told = String::new();
+        loop {
+            let failure = match self.storage.recover(self.last, &self.owed) {
+                Ok(()) => {
+                    self.last = self.last.max(self.owed.head.seq);
+                    self.owed = Batch::default();
+                    tracing::warn!("storage works again");
+                    (self.report)(Report::Recovered);
+                    return true;
+                }
+                Err(failure) => failure.to_string(),
+            };
+            if failure != told {
+                tracing::error!(failure, "storage still fails");
+                told = failure;
+            }
+            match units.recv_timeout(RETRY) {
+                // They were on their way when the hub heard of the failure.
+                Ok(unit) => std::iter::once(unit).chain(units.try_iter()).for_each(|unit| owe(&mut self.owed, unit.batch)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+}
+
+/// Of what was discarded, the stamps stay given, and the notes true.
+fn owe(owed: &mut Batch, discarded: Batch) {
+    owed.add(Batch { head: discarded.head, notes: discarded.notes, ..Batch::default() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Stamp;
+    use crate::storage::{Failure, Notes};
+    use crossbeam_channel::{Sender, unbounded};
+    use std::sync::{Arc, Mutex};
+
+    /// What it was asked to do, and how often it still fails.
+    #[derive(Clone, Default)]
+    struct Book(Arc<Mutex<(Vec<String>, usize)>>);
+
+    impl Book {
+        fn enter(&self, what: String) -> Result<(), Failure> {
+            let mut book = self.0.lock().unwrap();
+            let fails = book.1 > 0;
+            book.0.push(if fails { format!("{what} fails") } else { what });
+            book.1 = book.1.saturating_sub(1);
+            if fails { Err(Failure("full".into())) } else { Ok(()) }
+        }
+    }
+
+    fn shown(batch: &Batch) -> String {
+        format!("up to {} without {:?}", batch.head.seq.0, batch.notes.evicted.iter().map(|seq| seq.0).collect::<Vec<_>>())
+    }
+
+    impl Storage for Book {
+        fn commit(&mut self, batch: &Batch) -> Result<(), Failure> {
+            self.enter(shown(batch))
+        }
+
+        fn recover(&mut self, last: Seq, batch: &Batch) -> Result<(), Failure> {
+            self.enter(format!("recover {}: {}", last.0, shown(batch)))
+        }
+    }
+
+    fn send(units: &Sender<Unit>, number: u64, generation: u64, evicted: &[u64]) {
+        let notes = Notes { evicted: evicted.iter().map(|&seq| Seq(seq)).collect(), ..Notes::default() };
+        let head = Stamp { seq: Seq(number * 10), seconds: 1, tag: 1 };
+        units.send(Unit { number, generation, batch: Batch { head, notes, ..Batch::default() } }).unwrap();
+    }
+
+    #[test]
+    fn what_has_queued_is_one_commit_up_to_a_thousand_records() {
+        let (sender, units) = unbounded();
+        for number in 1..=3 {
+            send(&sender, number, 0, &[number]);
+        }
+        send(&sender, 4, 0, &[0; 998]);
+        send(&sender, 5, 0, &[]);
+        drop(sender);
+        let (book, reports) = (Book::default(), Mutex::new(Vec::new()));
+        run(Box::new(book.clone()), Seq(0), &units, |report| reports.lock().unwrap().push(report));
+        assert_eq!(*reports.lock().unwrap(), [Report::Committed(4), Report::Committed(5)]);
+        let commits = &book.0.lock().unwrap().0;
+        assert!(commits[0].starts_with("up to 40 without [1, 2, 3, 0") && commits[1] == "up to 50 without []", "{commits:?}");
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_committed_before_the_hub_has_heard_of_it_and_notes_are_kept() {
+        let (sender, units) = unbounded();
+        let book = Book::default();
+        send(&sender, 1, 0, &[]);
+        let reports = Mutex::new(Vec::new());
+        let hear = |report: Report| {
+            match report {
+                Report::Committed(1) => {
+                    book.0.lock().unwrap().1 = 2;
+                    send(&sender, 2, 0, &[7]);
+                }
+                // These two were on their way.
+                Report::Failed { .. } => {
+                    send(&sender, 3, 0, &[8]);
+                    send(&sender, 4, 0, &[9]);
+                }
+                Report::Recovered => send(&sender, 5, 1, &[]),
+                Report::Committed(_) => panic!("over"),
+            }
+            reports.lock().unwrap().push(report);
+        };
+        let over = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(Box::new(book.clone()), Seq(5), &units, hear)));
+        assert!(over.is_err());
+        assert_eq!(
+            book.0.lock().unwrap().0,
+            [
+                "up to 10 without []",
+                "up to 20 without [7] fails",
+                "recover 10: up to 20 without [7] fails",
+                "recover 10: up to 40 without [7, 8, 9]",
+                "up to 50 without []"
+            ]
+        );
+        let expected = [Report::Committed(1), Report::Failed { generation: 0 }, Report::Recovered];
+        assert_eq!(*reports.lock().unwrap(), expected);
+    }
+}
