@@ -68,6 +68,11 @@ impl Durable {
         self.available
     }
 
+    #[cfg(test)]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Bytes that wait for the disk.
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes

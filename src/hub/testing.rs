@@ -1,6 +1,7 @@
 //! A hub with a hand-turned clock, for its unit tests.
 
 use crate::clock::Now;
+use crate::engine::durable::Durable;
 use crate::engine::local::Local;
 use crate::engine::{Engine, Transaction};
 use crate::exchange::{
@@ -11,6 +12,9 @@ use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp};
 use crate::metrics::Metrics;
+use crate::storage::Loaded;
+use crate::storage::thread::Unit;
+use crossbeam_channel::{Receiver, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -113,6 +117,16 @@ impl Bench {
         let now = Now { micros: 0, unix_micros: BEGIN * 1_000_000 };
         let metrics = Arc::new(Metrics::new(2));
         Bench { hub: Hub::new(settings, 2, now, metrics.clone()), now, metrics, inboxes: Default::default() }
+    }
+
+    /// A hub that goes on where another one stopped, and what it wants to be committed.
+    pub fn restored(settings: Settings, loaded: Loaded, now: Now) -> (Bench, Receiver<Unit>) {
+        let metrics = Arc::new(Metrics::new(2));
+        let (sender, units) = unbounded();
+        let mut hub = Hub::new(settings, 2, now, metrics.clone());
+        hub.restore(loaded, Durable::new(sender));
+        hub.check();
+        (Bench { hub, now, metrics, inboxes: Default::default() }, units)
     }
 
     /// Turns both clocks on, without a tick.

@@ -7,8 +7,12 @@
 //! ```
 
 mod cautious;
+#[cfg(test)]
+pub mod faulty;
 mod record;
 pub mod redb;
+#[cfg(test)]
+mod tests;
 pub mod thread;
 
 use crate::message::{Message, Seq, Stamp, TopicName};

@@ -73,12 +73,14 @@ impl Directory {
         if !file.try_exists().map_err(Why::System)? {
             // Under another name until it is whole: a crash must not leave something that looks damaged.
             let new = path.join(Directory::NEW);
+            remove(&new)?;
             create(::redb::backends::FileBackend::new(open(&new, true).map_err(Why::System)?)?)?;
             match std::fs::hard_link(&new, &file) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(Why::System(error)),
                 _ => {}
             }
-            std::fs::remove_file(&new).and_then(|()| File::open(path)?.sync_all()).map_err(Why::System)?;
+            remove(&new)?;
+            File::open(path).and_then(|directory| directory.sync_all()).map_err(Why::System)?;
         }
         let note = open(&path.join(Directory::NOTE), true).map_err(Why::System)?;
         Ok(Directory { path: path.to_owned(), note })
@@ -87,6 +89,13 @@ impl Directory {
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+}
+
+fn remove(path: &Path) -> Result<(), Why> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Why::System(error)),
+        _ => Ok(()),
+    }
 }
 
 impl Medium for Directory {
@@ -324,7 +333,7 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
     if let Some(begins) = batch.notes.begins {
         meta.insert(BEGINS, Writer::new(&mut out).stamp(begins).seal(BEGINS.as_bytes()))?;
     }
-    if batch.notes.removed > Stamp::default() {
+    if batch.notes.removed > read_stamp(&meta, REMOVED).ok().flatten().unwrap_or_default() {
         meta.insert(REMOVED, Writer::new(&mut out).stamp(batch.notes.removed).seal(REMOVED.as_bytes()))?;
     }
     Ok(())

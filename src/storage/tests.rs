@@ -1,0 +1,361 @@
+//! The database against a disk that fails: what was committed is there, what is damaged is refused.
+
+use crate::message::{Message, Seq, Stamp};
+use crate::storage::faulty::{Disk, Random};
+use crate::storage::redb::{Directory, Medium as _, Redb};
+use crate::storage::{Batch, KnownKey, Loaded, Notes, Remains, Storage, Stored, Why};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+fn stamp(seq: u64) -> Stamp {
+    Stamp { seq: Seq(seq), seconds: seq / 10, tag: seq as u32 }
+}
+
+fn message(seq: u64, topic: &str, payload: &[u8]) -> Stored {
+    let mut message = Message::new(stamp(seq), topic.into(), seq as i64, payload.into());
+    (message.epoch, message.offset) = (1, seq);
+    Stored { message: Arc::new(message), unix_micros: seq * 7, previous: stamp(seq - 1) }
+}
+
+/// What a process that committed these batches finds again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Model {
+    head: Option<Stamp>,
+    messages: BTreeMap<u64, (String, Vec<u8>, u64)>,
+    keys: BTreeMap<u64, String>,
+    topics: BTreeMap<String, Remains>,
+    begins: Option<Stamp>,
+    removed: Stamp,
+}
+
+impl Model {
+    fn apply(&mut self, batch: &Batch) {
+        self.head = Some(batch.head);
+        for stored in &batch.messages {
+            let Message { stamp, topic, payload, .. } = &*stored.message;
+            self.messages.insert(stamp.seq.0, (topic.as_str().to_owned(), payload.to_vec(), stored.unix_micros));
+        }
+        for seq in batch.deleted.iter().chain(&batch.notes.evicted) {
+            self.messages.remove(&seq.0);
+        }
+        self.keys.extend(batch.keys.iter().map(|known| (known.stamp.seq.0, known.key.1.to_string())));
+        self.keys.retain(|&seq, _| seq > batch.notes.keys_until.0);
+        for name in &batch.ended {
+            self.topics.remove(name.as_str());
+        }
+        for (name, remains) in &batch.notes.topics {
+            match remains {
+                Some(remains) => self.topics.insert(name.as_str().to_owned(), *remains),
+                None => self.topics.remove(name.as_str()),
+            };
+        }
+        self.begins = batch.notes.begins.or(self.begins);
+        self.removed = self.removed.max(batch.notes.removed);
+    }
+
+    fn of(loaded: &Loaded) -> Model {
+        let message = |stored: &Stored| {
+            let Message { stamp, topic, payload, .. } = &*stored.message;
+            (stamp.seq.0, (topic.as_str().to_owned(), payload.to_vec(), stored.unix_micros))
+        };
+        Model {
+            head: loaded.head,
+            messages: loaded.messages.iter().map(message).collect(),
+            keys: loaded.keys.iter().map(|known| (known.stamp.seq.0, known.key.1.to_string())).collect(),
+            topics: loaded.topics.iter().map(|(name, remains)| (name.as_str().to_owned(), *remains)).collect(),
+            begins: loaded.begins,
+            removed: loaded.removed,
+        }
+    }
+}
+
+/// Writes and deletes of every kind.
+fn batch(random: &mut Random, model: &Model, seq: &mut u64) -> Batch {
+    let mut batch = Batch::default();
+    for _ in 0..1 + random.below(6) {
+        *seq += 1 + random.below(3) as u64;
+        let most = if random.below(8) == 0 { 20_000 } else { 300 };
+        let payload = vec![*seq as u8; random.below(most)];
+        batch.messages.push(message(*seq, ["a", "b", "c"][random.below(3)], &payload));
+        if random.below(3) == 0 {
+            let key = Arc::new(("a".into(), format!("k{seq}").into()));
+            batch.keys.push(KnownKey { key, stamp: stamp(*seq), unix_micros: 3 });
+        }
+    }
+    batch.head = stamp(*seq);
+    let known: Vec<u64> = model.messages.keys().copied().collect();
+    let many = random.below(4);
+    batch.notes.evicted.extend(known.iter().take(many).map(|&seq| Seq(seq)));
+    if random.below(4) == 0 && !known.is_empty() {
+        batch.deleted.push(Seq(known[random.below(known.len())]));
+        batch.ended.push("b".into());
+        batch.notes.removed = stamp(*seq);
+    }
+    if random.below(3) == 0 {
+        let remains = Remains { floor: stamp(*seq), epoch: 1, offset: 2, published: 3, forgotten: Some(*seq) };
+        batch.notes.topics.insert("d".into(), (random.below(3) > 0).then_some(remains));
+        batch.notes.topics.insert(format!("t{}", random.below(9)).as_str().into(), Some(remains));
+    }
+    batch.notes.keys_until = Seq(seq.saturating_sub(40));
+    batch.notes.begins = model.begins.is_none().then(|| stamp(1));
+    batch
+}
+
+#[test]
+fn any_subset_of_unsynced_writes_may_be_lost_and_every_commit_that_returned_is_there() {
+    let (mut crashes, mut torn, mut kept) = (0, 0, 0);
+    for seed in 1..=60 {
+        let (disk, mut random) = (Disk::new(seed), Random(seed * 7_919));
+        let (mut model, mut seq) = (Model::default(), 1);
+        for crash in 0..8 {
+            let (mut storage, loaded) = disk.load().unwrap_or_else(|why| panic!("seed {seed}, crash {crash}: {why:?}"));
+            assert_eq!(Model::of(&loaded), model, "seed {seed}, crash {crash}");
+            disk.with(|state| state.left = Some(random.below(60)));
+            let pending = loop {
+                let next = batch(&mut random, &model, &mut seq);
+                if storage.commit(&next).is_err() {
+                    break next;
+                }
+                model.apply(&next);
+            };
+            drop(storage);
+            disk.lose_power();
+            crashes += 1;
+            // The batch that nobody was told of is there as a whole, or not at all.
+            let (storage, loaded) = disk.load().unwrap_or_else(|why| panic!("seed {seed}, crash {crash}: {why:?}"));
+            drop(storage);
+            let mut with = model.clone();
+            with.apply(&pending);
+            let found = Model::of(&loaded);
+            if found == with {
+                (model, kept) = (with, kept + 1);
+            } else {
+                torn += 1;
+            }
+            assert_eq!(found, model, "seed {seed}, crash {crash}");
+        }
+    }
+    assert!(crashes == 480 && torn > 100 && kept > 10, "{crashes} crashes, {torn} lost the last batch, {kept} kept it");
+}
+
+/// Some batches, and what a process finds of them.
+fn filled(seed: u64, batches: usize) -> (Disk, Model) {
+    let (disk, mut random, mut model, mut seq) = (Disk::new(seed), Random(seed), Model::default(), 1);
+    let (mut storage, _) = disk.load().unwrap();
+    for _ in 0..batches {
+        let next = batch(&mut random, &model, &mut seq);
+        storage.commit(&next).unwrap();
+        model.apply(&next);
+    }
+    (disk, model)
+}
+
+/// The file is refused and not changed, or it holds what it held. Returns whether it was refused.
+fn refused_or_right(file: Vec<u8>, noted: Option<u64>, model: &Model, what: &str) -> bool {
+    let disk = Disk::holding(file.clone(), 1);
+    disk.note_is(noted);
+    match disk.load() {
+        Ok((_, loaded)) => {
+            assert_eq!(Model::of(&loaded), *model, "{what}");
+            false
+        }
+        Err(Why::Damaged(_) | Why::Foreign | Why::Newer(_)) => {
+            assert!(disk.file() == file, "{what}: it was changed");
+            true
+        }
+        Err(other) => panic!("{what}: {other:?}"),
+    }
+}
+
+/// What a server left that was killed, and one that was stopped.
+fn left() -> [(Vec<u8>, Option<u64>, Model); 2] {
+    let (disk, model) = filled(5, 12);
+    let stopped = disk.file();
+    let noted = disk.noted();
+    let (storage, _) = disk.load().unwrap();
+    let killed = disk.file();
+    drop(storage);
+    [(stopped, noted, model.clone()), (killed, noted, model)]
+}
+
+#[test]
+fn a_truncated_file_is_refused_and_left_as_it_is() {
+    for (file, noted, model) in left() {
+        for part in 0..64 {
+            let length = file.len() * part / 64;
+            assert!(refused_or_right(file[..length].to_vec(), noted, &model, &format!("{length} bytes")));
+        }
+        for length in [1, 8, 9, 63, 64, 320, file.len() - 1] {
+            assert!(refused_or_right(file[..length].to_vec(), noted, &model, &format!("{length} bytes")));
+        }
+        assert!(!refused_or_right(file, noted, &model, "whole"));
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_changes_nothing() {
+    let mut refused = 0;
+    for (file, noted, model) in left() {
+        let mut random = Random(20_261_128);
+        // The header: what is in it once, and a part of the two slots that have sums of their own. And anywhere.
+        let bits = (0..64 * 8).chain((64 * 8..320 * 8).step_by(7)).chain((0..200).map(|_| random.below(file.len() * 8)));
+        for bit in bits {
+            let mut file = file.clone();
+            file[bit / 8] ^= 1 << (bit % 8);
+            refused += usize::from(refused_or_right(file, noted, &model, &format!("bit {bit}")));
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
+
+#[test]
+fn other_kinds_of_damage_are_refused_or_change_nothing() {
+    for (file, noted, model) in left() {
+        let mut random = Random(77);
+        for round in 0..90 {
+            let mut file = file.clone();
+            let (from, length) = (random.below(file.len()), 1 + random.below(9_000));
+            let to = (from + length).min(file.len());
+            match round % 3 {
+                0 => file[from..to].fill(0),
+                1 => file[from..to].iter_mut().for_each(|byte| *byte = random.below(256) as u8),
+                // A piece of the file at another place.
+                _ => {
+                    let source = random.below(file.len() - (to - from) + 1);
+                    file.copy_within(source..source + (to - from), from);
+                }
+            }
+            refused_or_right(file, noted, &model, &format!("round {round}, {from}..{to}"));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_older_than_what_was_answered_is_refused() {
+    let (disk, model) = filled(3, 5);
+    let old = disk.file();
+    let (mut storage, _) = disk.load().unwrap();
+    storage.commit(&batch(&mut Random(9), &model, &mut 1_000)).unwrap();
+    drop(storage);
+    assert!(refused_or_right(old.clone(), Some(6), &model, "the note knows of a sixth batch"));
+    for noted in [None, Some(5), Some(4)] {
+        assert!(!refused_or_right(old.clone(), noted, &model, "as new as the note"));
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_committed_before_the_file_was_opened_anew() {
+    for seed in 1..=40 {
+        let (disk, mut model) = filled(seed, 6);
+        let (mut storage, loaded) = disk.load().unwrap();
+        let (mut random, mut seq) = (Random(seed), 10_000);
+        let last = loaded.head.unwrap().seq;
+        disk.with(|state| state.syncs_fail = true);
+        let lost = batch(&mut random, &model, &mut seq);
+        assert!(storage.commit(&lost).is_err());
+        assert!(storage.commit(&lost).is_err(), "seed {seed}: a second sync would have said that all is well");
+        assert!(storage.recover(last, &Batch { head: lost.head, ..Batch::default() }).is_err(), "the disk still fails");
+        disk.with(|state| state.syncs_fail = false);
+        // The stamps stay given; what they were given to is gone.
+        let owed = Batch { head: lost.head, notes: Notes { removed: stamp(2), ..Notes::default() }, ..Batch::default() };
+        storage.recover(last, &owed).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        model.apply(&owed);
+        let next = batch(&mut random, &model, &mut seq);
+        storage.commit(&next).unwrap();
+        model.apply(&next);
+        drop(storage);
+        disk.lose_power();
+        assert_eq!(Model::of(&disk.load().unwrap().1), model, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_full_disk_fails_commits_and_works_again_when_there_is_room() {
+    let (disk, mut model) = filled(8, 3);
+    let (mut storage, loaded) = disk.load().unwrap();
+    let mut last = loaded.head.unwrap();
+    disk.with(|state| state.capacity = state.file_length() + 200_000);
+    let (mut random, mut seq) = (Random(4), 10_000);
+    let lost = loop {
+        let next = batch(&mut random, &model, &mut seq);
+        match storage.commit(&next) {
+            Ok(()) => model.apply(&next),
+            Err(failure) => {
+                assert!(!failure.0.is_empty());
+                break next;
+            }
+        }
+        last = next.head;
+    };
+    disk.with(|state| state.capacity = usize::MAX);
+    let owed = Batch { head: lost.head, ..Batch::default() };
+    storage.recover(last.seq, &owed).unwrap();
+    model.apply(&owed);
+    storage.commit(&Batch { head: stamp(seq + 1), ..Batch::default() }).unwrap();
+    model.head = Some(stamp(seq + 1));
+    drop(storage);
+    assert_eq!(Model::of(&disk.load().unwrap().1), model);
+}
+
+fn directory(test: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("fanwire-{test}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    path
+}
+
+#[test]
+fn a_directory_is_made_and_found_again_and_one_process_has_it() {
+    let path = directory("storage");
+    let (mut storage, loaded) = Redb::open(&path).unwrap();
+    assert_eq!(loaded.head, None);
+    let (mut model, mut seq) = (Model::default(), 1);
+    let next = batch(&mut Random(3), &model, &mut seq);
+    storage.commit(&next).unwrap();
+    model.apply(&next);
+    let refused = Redb::open(&path).map(|_| ()).unwrap_err();
+    assert!(matches!(refused.why, Why::InUse), "{refused}");
+    assert_eq!(refused.file, path.join(Directory::FILE));
+    drop(storage);
+    let (storage, loaded) = Redb::open(&path).unwrap();
+    assert_eq!(Model::of(&loaded), model);
+    drop(storage);
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(path.clone()), mode(path.join(Directory::FILE))), (0o700, 0o600), "nobody else reads messages");
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn files_of_others_are_refused_and_left_as_they_are() {
+    let path = directory("foreign");
+    std::fs::create_dir(&path).unwrap();
+    let file = path.join(Directory::FILE);
+    let foreign = path.join("foreign.redb");
+    let database = ::redb::Database::create(&foreign).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(::redb::TableDefinition::<u64, u64>::new("numbers")).unwrap().insert(1, 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let other = std::fs::read(&foreign).unwrap();
+    for content in [b"SQLite format 3\0 and more".to_vec(), other] {
+        std::fs::write(&file, &content).unwrap();
+        let refused = Redb::open(&path).map(|_| ()).unwrap_err();
+        assert!(matches!(refused.why, Why::Foreign), "{refused}");
+        assert!(refused.to_string().starts_with(&file.display().to_string()) && refused.to_string().contains("move it away"));
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+    }
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn a_crash_while_the_first_file_is_made_leaves_nothing_that_is_in_the_way() {
+    let path = directory("new");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("fanwire.redb.new"), b"half").unwrap();
+    let (storage, loaded) = Redb::open(&path).unwrap();
+    assert_eq!(loaded.head, None);
+    drop(storage);
+    assert!(!path.join("fanwire.redb.new").exists());
+    std::fs::remove_dir_all(path).unwrap();
+}
