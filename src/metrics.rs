@@ -131,9 +131,10 @@ pub struct HubMetrics {
     pub documents: AtomicU64,
     pub evicted: AtomicU64,
     pub refused: AtomicU64,
-    /// 1 while commits work; 0 also without storage.
-    pub storage_available: AtomicU64,
+    /// 1 while commits fail.
+    pub storage_failing: AtomicU64,
     pub storage_pending_bytes: AtomicU64,
+    pub storage_commits: AtomicU64,
     pub storage_failures: AtomicU64,
 }
 

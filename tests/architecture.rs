@@ -33,7 +33,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("dialects::action_cable", &["metrics::Family", "metrics::Kind"]),
     // It shows the numbers.
     ("dialects::admin", &["metrics"]),
-    ("engine", &["message"]),
+    ("engine", &["message", "storage"]),
     ("storage", &["message"]),
     ("hub", &["message", "engine", "storage", "metrics", "clock::Now"]),
     ("hub::thread", &["clock::Clock"]),

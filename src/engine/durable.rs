@@ -112,8 +112,8 @@ impl Durable {
     }
 
     /// The storage's thread says something. Returns what will never count, in order.
-    pub fn hear(&mut self, report: Report) -> VecDeque<(u64, Transaction)> {
-        match report {
+    pub fn hear(&mut self, report: &Report) -> VecDeque<(u64, Transaction)> {
+        match *report {
             Report::Committed(number) => {
                 self.committed = self.committed.max(number);
                 while self.pending.front().is_some_and(|&(unit, _)| unit <= number) {

@@ -205,7 +205,7 @@ impl Hub {
     pub(super) fn hear(&mut self, report: Report) {
         self.release();
         let Some(durable) = self.durable() else { return };
-        let discarded = durable.hear(report);
+        let discarded = durable.hear(&report);
         // What was committed is applied now; after a failure nothing waits any more.
         self.release();
         if !discarded.is_empty() {
@@ -216,7 +216,7 @@ impl Hub {
             self.submit(SmallVec::new(), Waiting::Nothing);
         }
         self.order_held();
-        self.count_storage();
+        self.count_storage(&report);
     }
 
     /// Takes back what a failed commit would have kept.
@@ -246,11 +246,17 @@ impl Hub {
         }
     }
 
-    fn count_storage(&mut self) {
+    fn count_storage(&mut self, report: &Report) {
         let Some(durable) = self.durable() else { return };
-        let (available, pending) = (durable.is_available(), durable.pending_bytes());
-        self.metrics.hub.storage_available.store(available.into(), Relaxed);
-        self.metrics.hub.storage_pending_bytes.store(pending as u64, Relaxed);
+        let (failing, pending) = (!durable.is_available(), durable.pending_bytes());
+        let metrics = &self.metrics.hub;
+        metrics.storage_failing.store(failing.into(), Relaxed);
+        metrics.storage_pending_bytes.store(pending as u64, Relaxed);
+        match report {
+            Report::Committed(_) => metrics.storage_commits.fetch_add(1, Relaxed),
+            Report::Failed { .. } => metrics.storage_failures.fetch_add(1, Relaxed),
+            Report::Recovered => 0,
+        };
     }
 }
 

@@ -4,10 +4,9 @@ use crate::Xorshift;
 use crate::client::{Client, EPOCH, Message, masked};
 use crate::process::{Process, directory, run};
 use nix::sys::signal::Signal;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const KEY: &str = "publisher-key-0123456789";
@@ -236,4 +235,135 @@ fn check_duplicates(address: SocketAddr, last: Option<&Acknowledged>) {
         (answer.status, answer.body),
         (200, format!(r#"{{"topic":"{topic}","seq":{seq},"time":{time},"tag":{tag},"duplicate":true}}"#))
     );
+}
+
+const CHANNEL: &str = r#"{\"channel\":\"$pubsub\",\"stream_name\":\"s\"}"#;
+
+/// A client of Action Cable's extended protocol, welcomed.
+fn cable(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client.upgrade("/cable", "Sec-WebSocket-Protocol: actioncable-v1-ext-json\r\n");
+    assert!(client.text().starts_with(r#"{"type":"welcome""#));
+    client
+}
+
+/// Subscribes to the stream `s`; `history` is a further member of the command.
+fn subscribe(client: &mut Client, history: &str) {
+    client.send(masked(0x81, format!(r#"{{"command":"subscribe","identifier":"{CHANNEL}"{history}}}"#).as_bytes()));
+}
+
+/// The next frame that is not a ping.
+fn next(client: &mut Client) -> serde_json::Value {
+    loop {
+        let frame: serde_json::Value = serde_json::from_str(&client.text()).unwrap();
+        if frame["type"] != "ping" {
+            return frame;
+        }
+    }
+}
+
+fn broadcast(address: SocketAddr, text: &str) {
+    let mut client = Client::connect(address);
+    let body = format!(r#"{{"stream":"s","data":"{text}"}}"#);
+    client.ask("POST", "/_broadcast", FIELDS, &body);
+    let answer = client.answer();
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+#[test]
+fn an_extended_cable_goes_on_after_kill_9_with_the_position_that_it_had() {
+    let house = House::new("storage-cable");
+    let (process, address) = house.start();
+    let mut client = cable(address);
+    subscribe(&mut client, "");
+    assert_eq!(next(&mut client)["type"], "confirm_subscription");
+    (1..=3).for_each(|number| broadcast(address, &number.to_string()));
+    let first = next(&mut client);
+    assert_eq!((first["message"].as_u64(), first["offset"].as_u64()), (Some(1), Some(1)));
+    let epoch = first["epoch"].as_str().unwrap().to_owned();
+    kill(process);
+    let (process, address) = house.start();
+    broadcast(address, "4");
+    let history =
+        |epoch: &str, offset: u64| format!(r#","history":{{"streams":{{"s":{{"epoch":"{epoch}","offset":{offset}}}}}}}"#);
+    let mut client = cable(address);
+    subscribe(&mut client, &history(&epoch, 1));
+    assert_eq!(next(&mut client)["type"], "confirm_subscription");
+    for offset in 2..=4 {
+        let frame = next(&mut client);
+        let place = (frame["message"].as_u64(), frame["epoch"].as_str(), frame["offset"].as_u64());
+        assert_eq!(place, (Some(offset), Some(epoch.as_str()), Some(offset)));
+    }
+    assert_eq!(next(&mut client)["type"], "confirm_history");
+    // A position that never was is told so.
+    let mut client = cable(address);
+    subscribe(&mut client, &history(&epoch, 9));
+    assert_eq!(next(&mut client)["type"], "confirm_subscription");
+    assert_eq!(next(&mut client)["type"], "reject_history");
+    kill(process);
+    house.remove();
+}
+
+#[test]
+fn a_stop_keeps_what_was_stored_and_one_server_at_a_time_has_it() {
+    let house = House::new("storage-stop");
+    let (mut process, address) = house.start();
+    let entry = [("sa".to_owned(), "1".to_owned(), "id".to_owned())];
+    let acknowledged = publish(&mut Client::connect(address), &entry).unwrap();
+    let second = run(&["serve", "-c", &house.file]);
+    assert_eq!(second.code, Some(2), "{second:?}");
+    assert!(second.stderr.contains("is in use by another process"), "{second:?}");
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.wait(), Some(0));
+    let (process, address) = house.start();
+    check_replay(address, &acknowledged);
+    check_gap(address, &acknowledged[0]);
+    drop(process);
+    house.remove();
+}
+
+/// A cursor of before the first process is a gap; one of the last process is none.
+fn check_gap(address: SocketAddr, acknowledged: &Acknowledged) {
+    let gap = |cursor: &str| {
+        let answer = Client::connect(address).get(&format!("/shortpoll/sa?auth_token={TOKEN}&{cursor}"));
+        answer.field("X-Fanwire-Gap").is_some()
+    };
+    assert!(!gap(&cursor_of(acknowledged)));
+    assert!(gap(&cursor_of(&Acknowledged { time: acknowledged.time - 3_600, ..acknowledged.clone() })));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_ends_the_start_with_2_and_is_left_as_it_is() {
+    let house = House::new("storage-refused");
+    let (process, address) = house.start();
+    let entries: Vec<_> = (0..50).map(|number| ("sa".to_owned(), number.to_string(), format!("id{number}"))).collect();
+    publish(&mut Client::connect(address), &entries).unwrap();
+    kill(process);
+    let file = house.database();
+    let whole = std::fs::read(&file).unwrap();
+    let foreign = b"SQLite format 3\0".repeat(9);
+    let cases = [
+        (whole[..whole.len() / 2].to_vec(), "is damaged"),
+        (Vec::new(), "is damaged"),
+        (foreign, "is not a database of fanwire"),
+    ];
+    for (content, expected) in cases {
+        std::fs::write(&file, &content).unwrap();
+        let ended = run(&["serve", "-c", &house.file]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let says = |text: &str| ended.stderr.contains(text);
+        assert!(says(expected) && says(file.to_str().unwrap()) && says("move it away"), "{ended:?}");
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+        assert_eq!(run(&["check", "-c", &house.file]).code, Some(0), "a check opens no storage");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    let (process, address) = house.start();
+    assert_eq!(replay(address, "sa", EPOCH).len(), entries.len());
+    kill(process);
+    std::fs::remove_dir_all(house.directory.join("data")).unwrap();
+    std::fs::write(house.directory.join("data"), "no directory").unwrap();
+    let ended = run(&["serve", "-c", &house.file]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("can't be used") && ended.stderr.contains("storage.path"), "{ended:?}");
+    house.remove();
 }

@@ -63,6 +63,10 @@ impl Reading {
         counter(out, "messages_in", "Messages published", read(&hub.messages_in))?;
         counter(out, "message_bytes_in", "Payload bytes published", read(&hub.bytes_in))?;
         counter(out, "evicted", "Stored messages that left their log", read(&hub.evicted))?;
+        gauge(out, "storage_failing", "1 while nothing can be committed", read(&hub.storage_failing))?;
+        gauge(out, "storage_pending_bytes", "Bytes that wait for a commit", read(&hub.storage_pending_bytes))?;
+        counter(out, "storage_commits", "Commits of storage", read(&hub.storage_commits))?;
+        counter(out, "storage_failures", "Commits that failed", read(&hub.storage_failures))?;
         counter(
             out,
             "deliveries",
