@@ -4,7 +4,7 @@ use super::{Change, Engine, Transaction};
 use crate::exchange::{Refusal, TopicId};
 use crate::message::{Seq, Stamp};
 use crate::storage::thread::Unit;
-use crate::storage::{Batch, KnownKey, Notes, Report, Stored};
+use crate::storage::{Batch, KnownKey, Notes, Report, Stored, TokenChange};
 use crossbeam_channel::Sender;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -160,7 +160,8 @@ impl Engine for Durable {
                 Change::Append { message, kept: Some(kept), .. } => {
                     let unix_micros = transaction.unix_micros;
                     if message.stored {
-                        batch.messages.push(Stored { message: message.clone(), unix_micros, previous: kept.previous });
+                        let (previous, group) = (kept.previous, kept.group);
+                        batch.messages.push(Stored { message: message.clone(), unix_micros, previous, group });
                     }
                     if let Some(key) = &kept.key {
                         batch.keys.push(KnownKey { key: key.clone(), stamp: message.stamp, unix_micros });
@@ -174,9 +175,11 @@ impl Engine for Durable {
                     batch.deleted.extend(stored.iter().map(|stamp| stamp.seq));
                     batch.ended.push(message.topic.clone());
                 }
+                Change::Issue { token, grant } => batch.tokens.push(TokenChange::Issue(*token, grant.clone())),
+                Change::Revoke(revocation) => batch.tokens.push(TokenChange::Revoke(revocation.clone())),
             }
         }
-        if !(batch.messages.is_empty() && batch.keys.is_empty() && batch.ended.is_empty()) {
+        if !(batch.messages.is_empty() && batch.keys.is_empty() && batch.ended.is_empty() && batch.tokens.is_empty()) {
             debug_assert!(self.available, "the hub refuses it before");
             batch.notes = self.take_notes();
             self.submitted += 1;
@@ -200,7 +203,7 @@ impl Engine for Durable {
                         }
                     }
                 }
-                Change::Append { .. } => {}
+                Change::Append { .. } | Change::Issue { .. } | Change::Revoke(_) => {}
                 Change::Remove { .. } => self.ends -= 1,
             }
         }

@@ -8,6 +8,7 @@ use crate::message::{Message, Stamp};
 use crate::storage::Key;
 use durable::Durable;
 use smallvec::SmallVec;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// One change of one topic, or of the tokens.
@@ -28,6 +29,8 @@ pub enum Change {
 pub struct Kept {
     /// The stored message of its topic before it, or the topic's floor.
     pub previous: Stamp,
+    /// Its topic is a document, and so many bytes of its name are that of its group.
+    pub group: Option<NonZeroU32>,
     /// Its idempotency key.
     pub key: Option<Key>,
 }

@@ -73,6 +73,11 @@ impl Documents {
         }
     }
 
+    /// No version up to this one is used again.
+    pub fn forget_versions(&mut self, version: u64) {
+        self.forgotten = self.forgotten.max(version);
+    }
+
     /// The newest message that was stamped.
     fn newest<'a>(&'a self, id: TopicId, topic: &'a Topic) -> Option<&'a Arc<Message>> {
         let ahead = if topic.pending > 0 { self.ahead.get(&id) } else { None };
@@ -93,7 +98,11 @@ impl Documents {
     }
 
     fn standing(&self, id: TopicId, topic: &Topic) -> Standing {
-        match self.newest(id, topic) {
+        Documents::standing_as(self.newest(id, topic), topic)
+    }
+
+    fn standing_as(newest: Option<&Arc<Message>>, topic: &Topic) -> Standing {
+        match newest {
             Some(newest) if !is_deletion(newest) => Standing::Existing,
             Some(_) | None if topic.subscribers > 0 => Standing::Awaited,
             Some(_) | None => Standing::Neither,
@@ -120,7 +129,8 @@ fn group_of(name: &TopicName, bytes: NonZeroU32) -> &str {
 impl Hub {
     pub(super) fn write(&mut self, origin: Origin, write: Write) {
         // A refusal goes through the gate, too: it may be due to what is not released yet.
-        let (result, changes) = match self.judge_write(&write) {
+        let can_store = self.storage_refusal().is_none();
+        let (result, changes) = match self.judge_write(&write, can_store) {
             Ok(Some(unchanged)) => (Ok(Written { version: unchanged, created: false }), SmallVec::new()),
             Ok(None) => {
                 let (written, change) = self.stamp_write(write);
@@ -135,7 +145,7 @@ impl Hub {
     }
 
     /// The present version if nothing is to be changed.
-    fn judge_write(&self, write: &Write) -> Result<Option<i64>, WriteRefusal> {
+    fn judge_write(&self, write: &Write, can_store: bool) -> Result<Option<i64>, WriteRefusal> {
         let found = self.topics.find(&write.topic).and_then(|id| Some((id, self.topics.get(id)?)));
         let newest = found.and_then(|(id, topic)| self.documents.newest(id, topic));
         let present = newest.filter(|message| !is_deletion(message));
@@ -163,7 +173,7 @@ impl Hub {
         // What is full has to take that something goes.
         let fits = deletes || more <= less || self.totals.log_bytes + more - less <= self.settings.log_bytes_max;
         let is_busy = found.is_some_and(|(_, topic)| topic.interested().any(|reactor| self.is_overfull(reactor)));
-        if is_busy || !fits {
+        if is_busy || !fits || !can_store {
             return Err(WriteRefusal::Unavailable);
         }
         Ok(None)
@@ -208,6 +218,23 @@ impl Hub {
         }
     }
 
+    /// Writes of a document that were on their way will never be released.
+    pub(super) fn discard_write(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get(id) else { return };
+        // One that waits for nothing more stands as it did before the first of them.
+        let stamped = self.documents.ahead.get(&id).or_else(|| topic.log.newest());
+        let was = Documents::standing_as(stamped, topic);
+        self.documents.ahead.remove(&id);
+        self.recount(id, was);
+    }
+
+    /// A document as an earlier process left it.
+    pub(super) fn restored_document(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get(id).filter(|topic| topic.is_document()) else { return };
+        self.totals.count_document(topic.log.newest(), 1);
+        self.recount(id, Standing::Neither);
+    }
+
     /// Whether one more may subscribe to this document, which may not exist.
     pub(super) fn may_await(&self, name: &TopicName, group: Group) -> bool {
         let found = self.topics.find(name).and_then(|id| Some((id, self.topics.get(id)?)));
@@ -245,7 +272,8 @@ impl Hub {
         let was = self.documents.standing(id, topic);
         self.documents.recount(group_of(&topic.name, group), was, Standing::Neither);
         self.documents.ahead.remove(&id);
-        self.documents.forgotten = self.documents.forgotten.max(topic.published);
+        self.documents.forget_versions(topic.published);
+        self.note_forgotten(topic);
         self.totals.document_subscriptions -= u64::from(topic.subscribers);
         self.totals.count_document(topic.log.newest(), -1);
     }

@@ -198,7 +198,7 @@ impl Hub {
         self.expire_keys(budget);
         self.expire_positions(budget);
         self.conversations.expire(micros, budget);
-        self.tokens.expire(self.now.unix_millis(), budget);
+        self.expire_tokens(budget);
     }
 
     /// Fits the next topics to settings that have changed.

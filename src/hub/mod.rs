@@ -324,6 +324,9 @@ impl Hub {
             Question::Issue { token, grant } => return self.issue(origin, token, grant),
             Question::Grant(token) => Answer::Grant(self.tokens.find(token, self.now.unix_millis())),
             Question::Revoke(revocation) => {
+                if let Some(refusal) = self.storage_refusal() {
+                    return self.reply(origin, Answer::Refused(refusal));
+                }
                 let notice = Arc::new(Notice::Revoked(revocation.clone()));
                 return self.submit(smallvec![Change::Revoke(revocation)], Waiting::Announced { origin, notice });
             }
@@ -332,10 +335,18 @@ impl Hub {
     }
 
     fn issue(&mut self, origin: Origin, token: TokenDigest, grant: Grant) {
-        if self.tokens.reserve(self.settings.tokens_max, self.now.unix_millis(), EXPIRED_PER_TICK) {
-            self.submit(smallvec![Change::Issue { token, grant }], Waiting::Issued { origin });
-        } else {
-            self.reply(origin, Answer::Refused(Refusal::OutOfMemory));
+        let fits = |hub: &mut Hub| hub.tokens.reserve(hub.settings.tokens_max);
+        let refusal = self.storage_refusal().or_else(|| {
+            // Expired ones may make room.
+            let room = fits(self) || {
+                self.expire_tokens(EXPIRED_PER_TICK);
+                fits(self)
+            };
+            (!room).then_some(Refusal::OutOfMemory)
+        });
+        match refusal {
+            None => self.submit(smallvec![Change::Issue { token, grant }], Waiting::Issued { origin }),
+            Some(refusal) => self.reply(origin, Answer::Refused(refusal)),
         }
     }
 

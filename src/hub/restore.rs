@@ -4,7 +4,7 @@ use crate::engine::durable::Durable;
 use crate::exchange::TopicId;
 use crate::hub::Hub;
 use crate::hub::ages::Aging;
-use crate::hub::log::kept_bytes;
+use crate::hub::log::{Keep, Log, kept_bytes};
 use crate::hub::sequencer::Sequencer;
 use crate::hub::storing::Storing;
 use crate::hub::topic::{Past, Position};
@@ -26,6 +26,8 @@ impl Hub {
             None => durable.notes.begins = Some(self.history_begins),
         }
         self.removed = loaded.removed;
+        self.documents.forget_versions(loaded.forgotten);
+        loaded.tokens.into_iter().for_each(|(token, grant)| self.tokens.restore(token, grant));
         self.engine = Box::new(durable);
         // The new process's first stamp has to be known before anything else is.
         self.storing = Some(Storing::default());
@@ -60,6 +62,7 @@ impl Hub {
         self.totals.published = published;
         let topics: Vec<_> = self.topics.iter().map(|(id, _)| id).collect();
         for id in topics {
+            self.restored_document(id);
             self.trim(id);
             self.rest(id, false);
         }
@@ -67,11 +70,12 @@ impl Hub {
     }
 
     fn restore_message(&mut self, stored: Stored, since: u64) {
-        let Stored { message, previous, .. } = stored;
+        let Stored { message, previous, group, .. } = stored;
+        let keep = group.map_or(Keep::Window, |group| Keep::Newest { group });
         let position = Position { epoch: message.epoch, offset: message.offset };
         let id = match self.topics.find(&message.topic) {
             Some(id) => id,
-            None => self.restore_topic(message.topic.clone(), previous),
+            None => self.restore_topic(message.topic.clone(), keep, previous),
         };
         let topic = self.topics.get_mut(id).expect("it was found or created just now");
         let follows = topic.position.epoch == position.epoch && topic.position.offset + 1 == position.offset;
@@ -87,13 +91,16 @@ impl Hub {
         self.totals.log_bytes += kept_bytes(&message.payload, message.event.as_deref());
         self.totals.stored += u64::from(!topic.name.is_reserved());
         topic.log.push(message);
-        self.stored.push(aging);
+        if keep == Keep::Window {
+            self.stored.push(aging);
+        }
     }
 
     /// What is left of a topic that ended, and whose messages were about to be deleted.
     fn drop_earlier_life(&mut self, id: TopicId, floor: Stamp) {
         let Some(topic) = self.topics.get_mut(id) else { return };
-        let log = std::mem::take(&mut topic.log);
+        let keep = topic.log.keep();
+        let log = std::mem::replace(&mut topic.log, Log::new(keep));
         let is_reserved = topic.name.is_reserved();
         topic.floor = floor;
         topic.published = 0;
@@ -107,18 +114,18 @@ impl Hub {
     }
 
     fn restore_empty(&mut self, name: TopicName, remains: &Remains) {
-        let id = self.restore_topic(name, remains.floor);
+        let id = self.restore_topic(name, Keep::Window, remains.floor);
         let topic = self.topics.get_mut(id).expect("it was created just now");
         topic.position = Position { epoch: remains.epoch, offset: remains.offset };
         topic.published = remains.published;
     }
 
-    fn restore_topic(&mut self, name: TopicName, floor: Stamp) -> TopicId {
+    fn restore_topic(&mut self, name: TopicName, keep: Keep, floor: Stamp) -> TopicId {
         if !name.is_reserved() {
             self.totals.topics += 1;
             self.totals.wildcard_topics += u64::from(self.is_wildcard(&name));
         }
-        self.topics.create(name, floor)
+        self.topics.create(name, keep, floor)
     }
 }
 

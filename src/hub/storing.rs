@@ -2,7 +2,8 @@
 
 use crate::engine::durable::Durable;
 use crate::engine::{Change, Kept, Transaction};
-use crate::exchange::{Answer, Refusal, TopicId};
+use crate::exchange::{Answer, Refusal, TopicId, WriteRefusal};
+use crate::hub::log::Keep;
 use crate::hub::request::ToHub;
 use crate::hub::topic::Topic;
 use crate::hub::{Hub, Waiting};
@@ -49,7 +50,7 @@ impl Hub {
         self.durable().is_none_or(|durable| durable.is_available())
     }
 
-    /// Publishes or deletes, unless that has to wait for the end of a topic.
+    /// Publishes, deletes or writes, unless that has to wait for the end of a topic.
     pub(super) fn order_or_hold(&mut self, request: ToHub) {
         if let Some(storing) = &mut self.storing
             && (!storing.held.is_empty() || self.engine.durable().is_some_and(|durable| durable.ends_wait()))
@@ -63,6 +64,7 @@ impl Hub {
         match request {
             ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
+            ToHub::Write { origin, write } => self.write(origin, write),
             other => unreachable!("nothing else is ordered: {other:?}"),
         }
     }
@@ -79,14 +81,18 @@ impl Hub {
         let waits = self.durable()?.follow(id, stamp);
         let topic = self.topics.get(id)?;
         let previous = waits.or_else(|| topic.last_stored()).unwrap_or(topic.floor);
-        Some(Box::new(Kept { previous, key: None }))
+        let group = match topic.log.keep() {
+            Keep::Window => None,
+            Keep::Newest { group } => Some(group),
+        };
+        Some(Box::new(Kept { previous, group, key: None }))
     }
 
     pub(super) fn keep_key(&mut self, change: &mut Change, with: &Key) {
         if self.storing.is_some()
             && let Change::Append { kept, .. } = change
         {
-            let kept = kept.get_or_insert_with(|| Box::new(Kept { previous: Stamp::default(), key: None }));
+            let kept = kept.get_or_insert_with(|| Box::new(Kept { previous: Stamp::default(), group: None, key: None }));
             kept.key = Some(with.clone());
         }
     }
@@ -139,6 +145,26 @@ impl Hub {
             && let Some(durable) = self.durable()
         {
             durable.evicted.push_back(message.stamp.seq);
+            self.unsettle();
+        }
+    }
+
+    /// A document is no more: what was left of it goes, and its version is not used again.
+    pub(super) fn note_forgotten(&mut self, topic: &Topic) {
+        if self.storing.is_some() {
+            topic.log.from(0).for_each(|message| self.note_evicted(message));
+            if let Some(durable) = self.durable() {
+                durable.notes.forgotten = durable.notes.forgotten.max(topic.published);
+            }
+        }
+    }
+
+    pub(super) fn expire_tokens(&mut self, budget: usize) {
+        let expired = self.tokens.expire(self.now.unix_millis(), budget);
+        if !expired.is_empty()
+            && let Some(durable) = self.durable()
+        {
+            durable.notes.expired.extend(expired);
             self.unsettle();
         }
     }
@@ -221,24 +247,39 @@ impl Hub {
 
     /// Takes back what a failed commit would have kept.
     fn discard(&mut self, transaction: Transaction) {
+        let mut revokes = false;
         for change in transaction.changes {
             match change {
                 Change::Append { topic, message, kept } => {
                     if let Some(key) = kept.and_then(|kept| kept.key) {
                         self.keys.remove(&key);
                     }
-                    let Some(topic) = self.topics.get_mut(topic) else { continue };
-                    topic.take_back(&message);
-                    self.totals.published -= u64::from(!topic.name.is_reserved());
+                    let Some(found) = self.topics.get_mut(topic) else { continue };
+                    found.take_back(&message);
+                    self.totals.published -= u64::from(!found.name.is_reserved());
+                    if found.is_document() {
+                        self.discard_write(topic);
+                    }
                 }
                 // Its note went with the end that failed.
                 Change::Remove { topic, .. } => self.note_emptied(topic),
+                Change::Issue { .. } => self.tokens.give_back(),
+                Change::Revoke(_) => revokes = true,
             }
         }
         match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
             Waiting::Nothing => {}
             Waiting::Published { origin, .. } | Waiting::Deleted { origin, .. } => {
                 self.totals.refused += 1;
+                self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable));
+            }
+            Waiting::Written { origin, .. } => {
+                self.totals.refused += 1;
+                self.acknowledge(origin, Answer::Written(Err(WriteRefusal::Unavailable)));
+            }
+            Waiting::Issued { origin } => self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable)),
+            // What was revoked comes back with the next process: nobody may believe it.
+            Waiting::Announced { origin, .. } if revokes => {
                 self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable));
             }
             // Nobody keeps it.

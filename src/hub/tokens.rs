@@ -28,11 +28,8 @@ struct Owner {
 }
 
 impl Tokens {
-    /// Makes a place for one that is to be issued; says whether there is one. Expired ones make room, at most `budget` of them.
-    pub fn reserve(&mut self, tokens_max: usize, unix_millis: u64, budget: usize) -> bool {
-        if self.known.len() + self.coming >= tokens_max {
-            self.expire(unix_millis, budget);
-        }
+    /// Makes a place for one that is to be issued; says whether there is one.
+    pub fn reserve(&mut self, tokens_max: usize) -> bool {
         let fits = self.known.len() + self.coming < tokens_max;
         self.coming += usize::from(fits);
         fits
@@ -68,12 +65,27 @@ impl Tokens {
         self.check();
     }
 
+    /// Gives back a place that was reserved.
+    pub fn give_back(&mut self) {
+        self.coming -= 1;
+    }
+
+    /// Takes over one that an earlier process issued.
+    pub fn restore(&mut self, token: TokenDigest, grant: Grant) {
+        self.coming += 1;
+        self.issue(token, grant);
+    }
+
     /// Forgets those whose time is over, at most `budget` of them.
-    pub fn expire(&mut self, unix_millis: u64, budget: usize) {
-        for _ in 0..budget {
-            let Some(&(_, token)) = self.ends.first().filter(|(until, _)| *until <= unix_millis) else { break };
+    pub fn expire(&mut self, unix_millis: u64, budget: usize) -> Vec<TokenDigest> {
+        let mut expired = Vec::new();
+        while expired.len() < budget
+            && let Some(&(_, token)) = self.ends.first().filter(|(until, _)| *until <= unix_millis)
+        {
             self.remove(token);
+            expired.push(token);
         }
+        expired
     }
 
     fn remove(&mut self, token: TokenDigest) {

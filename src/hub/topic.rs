@@ -166,7 +166,10 @@ impl Topic {
 
     /// The newest message that was counted never happened.
     pub fn take_back(&mut self, message: &Message) {
-        self.published -= 1;
+        self.published = match self.log.keep() {
+            Keep::Window => self.published - 1,
+            Keep::Newest { .. } => self.log.newest().map_or(0, |newest| newest.id as u64),
+        };
         if message.stored {
             self.pending -= 1;
             self.position.offset -= 1;

@@ -1,4 +1,5 @@
-//! What outlives the process: stored messages, idempotency keys, how far each topic had come, and the newest stamp.
+//! What outlives the process: stored messages, documents among them, idempotency keys, issued tokens, how far each topic had
+//! come, and the newest stamp.
 //!
 //! ```text
 //!  Hub ─ submit ─▶ engine::durable ─ Unit ─▶ thread ─ one transaction for many ─▶ Storage (redb)
@@ -15,9 +16,11 @@ pub mod redb;
 mod tests;
 pub mod thread;
 
+use crate::exchange::{Grant, Revocation, TokenDigest};
 use crate::message::{Message, Seq, Stamp, TopicName};
 use hashbrown::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,6 +35,15 @@ pub struct Stored {
     pub unix_micros: u64,
     /// The stored message of its topic before it; before the first one, the floor of the topic.
     pub previous: Stamp,
+    /// The topic is a document, and so many bytes of its name are that of its group.
+    pub group: Option<NonZeroU32>,
+}
+
+/// What becomes of the tokens that the server has issued.
+#[derive(Clone, Debug)]
+pub enum TokenChange {
+    Issue(TokenDigest, Grant),
+    Revoke(Revocation),
 }
 
 /// What was published under a key.
@@ -65,6 +77,9 @@ pub struct Notes {
     pub keys_until: Seq,
     /// The greatest stamp of a stored message whose topic is no more.
     pub removed: Stamp,
+    /// The greatest version of a document that is no more.
+    pub forgotten: u64,
+    pub expired: Vec<TokenDigest>,
 }
 
 impl Notes {
@@ -78,6 +93,8 @@ impl Notes {
         self.topics.extend(later.topics);
         self.keys_until = self.keys_until.max(later.keys_until);
         self.removed = self.removed.max(later.removed);
+        self.forgotten = self.forgotten.max(later.forgotten);
+        self.expired.extend(later.expired);
     }
 }
 
@@ -91,6 +108,8 @@ pub struct Batch {
     /// Messages of topics that are deleted, and those topics.
     pub deleted: Vec<Seq>,
     pub ended: Vec<TopicName>,
+    /// In their order.
+    pub tokens: Vec<TokenChange>,
     pub notes: Notes,
 }
 
@@ -105,19 +124,21 @@ impl Batch {
             self.notes.topics.remove(name);
         }
         self.ended.extend(later.ended);
+        self.tokens.extend(later.tokens);
         self.notes.add(later.notes);
     }
 
     /// How many records it writes or deletes.
     pub fn records(&self) -> usize {
-        let notes = self.notes.evicted.len() + self.notes.topics.len();
-        self.messages.len() + self.keys.len() + self.deleted.len() + self.ended.len() + notes
+        let notes = self.notes.evicted.len() + self.notes.topics.len() + self.notes.expired.len();
+        self.messages.len() + self.keys.len() + self.deleted.len() + self.ended.len() + self.tokens.len() + notes
     }
 
     /// About how many bytes it writes.
     pub fn bytes(&self) -> usize {
         let messages: usize = self.messages.iter().map(record::message_bytes).sum();
-        messages + self.keys.iter().map(record::key_bytes).sum::<usize>() + 64
+        let tokens: usize = self.tokens.iter().map(record::token_bytes).sum();
+        messages + self.keys.iter().map(record::key_bytes).sum::<usize>() + tokens + 64
     }
 }
 
@@ -133,6 +154,9 @@ pub struct Loaded {
     /// In order of `Seq`.
     pub keys: Vec<KnownKey>,
     pub topics: Vec<(TopicName, Remains)>,
+    pub tokens: Vec<(TokenDigest, Grant)>,
+    /// The greatest version of a document that is no more.
+    pub forgotten: u64,
 }
 
 /// Where batches are committed. A commit that returns is synced.

@@ -1,13 +1,16 @@
 //! How records look on disk. Every value ends with the CRC-32 of key and value: what does not fit is never served.
 
+use crate::exchange::{Grant, TokenDigest};
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
-use crate::storage::{KnownKey, Remains, Stored};
+use crate::storage::{KnownKey, Remains, Stored, TokenChange};
 use hashbrown::HashSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Bytes of a message's value beside name, payload and event fields.
-const MESSAGE_BYTES: usize = 96;
+const MESSAGE_BYTES: usize = 104;
 const KEY_BYTES: usize = 48;
+const TOKEN_BYTES: usize = 64;
 
 pub fn message_bytes(stored: &Stored) -> usize {
     let message = &stored.message;
@@ -17,6 +20,13 @@ pub fn message_bytes(stored: &Stored) -> usize {
 
 pub fn key_bytes(known: &KnownKey) -> usize {
     KEY_BYTES + known.key.0.as_str().len() + known.key.1.len()
+}
+
+pub fn token_bytes(change: &TokenChange) -> usize {
+    match change {
+        TokenChange::Issue(_, grant) => TOKEN_BYTES + grant.group.len() + grant.user.len(),
+        TokenChange::Revoke(_) => 0,
+    }
 }
 
 /// Builds one value.
@@ -116,7 +126,7 @@ pub fn seq_key(seq: Seq) -> [u8; 8] {
 }
 
 pub fn write_message<'a>(stored: &Stored, out: &'a mut Vec<u8>) -> &'a [u8] {
-    let Stored { message, unix_micros, previous } = stored;
+    let Stored { message, unix_micros, previous, group } = stored;
     let Stamp { seconds, tag, .. } = message.stamp;
     Writer::new(out)
         .number(seconds)
@@ -126,6 +136,7 @@ pub fn write_message<'a>(stored: &Stored, out: &'a mut Vec<u8>) -> &'a [u8] {
         .number(message.epoch)
         .number(message.offset)
         .stamp(*previous)
+        .number(group.map_or(0, |group| group.get().into()))
         .bytes(message.topic.as_str().as_bytes())
         .bytes(&message.payload)
         .optional(message.event_id())
@@ -140,6 +151,7 @@ pub fn read_message(seq: Seq, value: &[u8], names: &mut HashSet<TopicName>) -> O
     let unix_micros = reader.number()?;
     let (id, epoch, offset) = (reader.number()? as i64, reader.number()?, reader.number()?);
     let previous = reader.stamp()?;
+    let group = NonZeroU32::new(reader.number()?.try_into().ok()?);
     let topic = names.get_or_insert_with(reader.text()?, |name| TopicName::from(name)).clone();
     let mut message = Message::new(stamp, topic, id, Arc::from(reader.bytes()?));
     let (event, kind) = (reader.optional()?, reader.optional()?);
@@ -148,7 +160,9 @@ pub fn read_message(seq: Seq, value: &[u8], names: &mut HashSet<TopicName>) -> O
         message.event = Some(Box::new(EventFields { id: event.map(Box::from), kind: kind.map(Box::from) }));
     }
     (message.epoch, message.offset) = (epoch, offset);
-    Some(Stored { message: Arc::new(message), unix_micros, previous })
+    // Else it would be no beginning of the name.
+    let fits = group.is_none_or(|group| message.topic.as_str().is_char_boundary(group.get() as usize));
+    fits.then(|| Stored { message: Arc::new(message), unix_micros, previous, group })
 }
 
 pub fn write_key<'a>(known: &KnownKey, out: &'a mut Vec<u8>) -> &'a [u8] {
@@ -169,6 +183,19 @@ pub fn read_key(seq: Seq, value: &[u8]) -> Option<KnownKey> {
     let key = Arc::new((TopicName::from(reader.text()?), Box::from(reader.text()?)));
     reader.end()?;
     Some(KnownKey { key, stamp, unix_micros })
+}
+
+pub fn write_token<'a>(token: TokenDigest, grant: &Grant, out: &'a mut Vec<u8>) -> &'a [u8] {
+    let Grant { group, user, until } = grant;
+    Writer::new(out).number(*until).bytes(group.as_bytes()).bytes(user.as_bytes()).seal(&token.0)
+}
+
+pub fn read_token(token: TokenDigest, value: &[u8]) -> Option<Grant> {
+    let mut reader = Reader::open(&token.0, value)?;
+    let until = reader.number()?;
+    let (group, user) = (Box::from(reader.text()?), Box::from(reader.text()?));
+    reader.end()?;
+    Some(Grant { group, user, until })
 }
 
 pub fn write_remains<'a>(name: &TopicName, remains: &Remains, out: &'a mut Vec<u8>) -> &'a [u8] {
@@ -202,7 +229,7 @@ mod tests {
         let mut message = Message::new(stamp(77), "näme".into(), -3, b"payload"[..].into());
         (message.epoch, message.offset) = (70, 4);
         message.event = Some(Box::new(EventFields { id: Some(b"e"[..].into()), kind: None }));
-        Stored { message: Arc::new(message), unix_micros: 1_234, previous: stamp(75) }
+        Stored { message: Arc::new(message), unix_micros: 1_234, previous: stamp(75), group: NonZeroU32::new(3) }
     }
 
     #[test]
@@ -215,14 +242,18 @@ mod tests {
         let shown = |stored: &Stored| {
             let message = &stored.message;
             let place = (message.stamp, message.id, message.epoch, message.offset, message.stored);
-            (place, message.topic.clone(), message.payload.clone(), message.event.clone(), stored.unix_micros, stored.previous)
+            let content = (message.topic.clone(), message.payload.clone(), message.event.clone());
+            (place, content, stored.unix_micros, stored.previous, stored.group)
         };
         assert_eq!(shown(&read), shown(&stored));
     }
 
     #[test]
-    fn a_key_and_remains_come_back_as_they_were() {
+    fn a_key_a_token_and_remains_come_back_as_they_were() {
         let mut out = Vec::new();
+        let (token, grant) = (TokenDigest([7; 32]), Grant { group: "g".into(), user: "ü".into(), until: 5 });
+        let value = write_token(token, &grant, &mut out);
+        assert_eq!((read_token(token, value), read_token(TokenDigest([8; 32]), value)), (Some(grant), None));
         let known = KnownKey { key: Arc::new(("a".into(), "k".into())), stamp: stamp(9), unix_micros: 8 };
         assert_eq!(read_key(Seq(9), write_key(&known, &mut out)), Some(known));
         for forgotten in [None, Some(0), Some(5)] {

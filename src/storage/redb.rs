@@ -1,9 +1,10 @@
 //! One redb file: a transaction per batch, checked whole before anything of it is believed.
 
+use crate::exchange::{Revocation, TokenDigest};
 use crate::message::{Seq, Stamp, TopicName};
 use crate::storage::cautious::Cautious;
 use crate::storage::record::{self, Reader, Writer};
-use crate::storage::{Batch, Failure, Loaded, Storage, Unusable, Why};
+use crate::storage::{Batch, Failure, Loaded, Storage, TokenChange, Unusable, Why};
 use ::redb::{
     Database, DatabaseError, Durability, Error, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
     TableError, TableHandle, TransactionError, WriteTransaction,
@@ -19,12 +20,14 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
 const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
+const TOKENS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("tokens");
 
-/// The records of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps.
+/// The records of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps; a version.
 const FORMAT: &str = "format";
 const HEAD: &str = "head";
 const BEGINS: &str = "begins";
 const REMOVED: &str = "removed";
+const FORGOTTEN: &str = "forgotten";
 
 /// The form of all records.
 const OUR_FORMAT: u64 = 1;
@@ -256,6 +259,12 @@ fn read_stamp(meta: &impl ReadableTable<&'static str, &'static [u8]>, name: &'st
     stamp.map(Some).ok_or_else(|| unreadable(name))
 }
 
+fn read_forgotten(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, Why> {
+    let Some(value) = meta.get(FORGOTTEN)? else { return Ok(0) };
+    let version = Reader::open(FORGOTTEN.as_bytes(), value.value()).and_then(|mut value| value.number());
+    version.ok_or_else(|| unreadable(FORGOTTEN))
+}
+
 fn read(database: &Database) -> Result<Loaded, Why> {
     let transaction = database.begin_read()?;
     let meta = transaction.open_table(META)?;
@@ -264,6 +273,7 @@ fn read(database: &Database) -> Result<Loaded, Why> {
         head: (number > 0).then_some(head),
         begins: read_stamp(&meta, BEGINS)?,
         removed: read_stamp(&meta, REMOVED)?.unwrap_or_default(),
+        forgotten: read_forgotten(&meta)?,
         ..Loaded::default()
     };
     let mut names = HashSet::new();
@@ -282,6 +292,11 @@ fn read(database: &Database) -> Result<Loaded, Why> {
         let (name, value) = entry?;
         let remains = record::read_remains(name.value(), value.value()).ok_or_else(|| unreadable("a topic"))?;
         loaded.topics.push((TopicName::from(name.value()), remains));
+    }
+    for entry in transaction.open_table(TOKENS)?.iter()? {
+        let (token, value) = entry?;
+        let token = TokenDigest(*token.value());
+        loaded.tokens.push((token, record::read_token(token, value.value()).ok_or_else(|| unreadable("a token"))?));
     }
     Ok(loaded)
 }
@@ -325,6 +340,20 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
             None => topics.remove(name.as_str())?,
         };
     }
+    let mut tokens = transaction.open_table(TOKENS)?;
+    for change in &batch.tokens {
+        match change {
+            TokenChange::Issue(token, grant) => drop(tokens.insert(&token.0, record::write_token(*token, grant, &mut out))?),
+            TokenChange::Revoke(Revocation::Token(token)) => drop(tokens.remove(&token.0)?),
+            TokenChange::Revoke(Revocation::User { group, user }) => tokens.retain(|token, value| {
+                let grant = record::read_token(TokenDigest(*token), value);
+                grant.is_none_or(|grant| (&grant.group, &grant.user) != (group, user))
+            })?,
+        }
+    }
+    for token in &batch.notes.expired {
+        tokens.remove(&token.0)?;
+    }
     let mut meta = transaction.open_table(META)?;
     if number == 0 {
         meta.insert(FORMAT, Writer::new(&mut out).number(OUR_FORMAT).seal(FORMAT.as_bytes()))?;
@@ -335,6 +364,9 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
     }
     if batch.notes.removed > read_stamp(&meta, REMOVED).ok().flatten().unwrap_or_default() {
         meta.insert(REMOVED, Writer::new(&mut out).stamp(batch.notes.removed).seal(REMOVED.as_bytes()))?;
+    }
+    if batch.notes.forgotten > read_forgotten(&meta).unwrap_or(0) {
+        meta.insert(FORGOTTEN, Writer::new(&mut out).number(batch.notes.forgotten).seal(FORGOTTEN.as_bytes()))?;
     }
     Ok(())
 }

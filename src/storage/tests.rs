@@ -15,7 +15,7 @@ fn stamp(seq: u64) -> Stamp {
 fn message(seq: u64, topic: &str, payload: &[u8]) -> Stored {
     let mut message = Message::new(stamp(seq), topic.into(), seq as i64, payload.into());
     (message.epoch, message.offset) = (1, seq);
-    Stored { message: Arc::new(message), unix_micros: seq * 7, previous: stamp(seq - 1) }
+    Stored { message: Arc::new(message), unix_micros: seq * 7, previous: stamp(seq - 1), group: None }
 }
 
 /// What a process that committed these batches finds again.

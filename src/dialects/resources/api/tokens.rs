@@ -9,7 +9,7 @@ use super::super::version::Version;
 use super::documents::unavailable;
 use crate::access::digest;
 use crate::clock::Now;
-use crate::exchange::{Answer, Grant, Question, Revocation, SubscriptionId, TokenDigest};
+use crate::exchange::{Answer, Grant, Question, Refusal, Revocation, SubscriptionId, TokenDigest};
 use crate::http::response::Response;
 use crate::json;
 use crate::message::TopicName;
@@ -201,7 +201,7 @@ impl Session for Tokens {
     fn answered(&mut self, answer: Answer, actions: &mut Actions) {
         let response = match (std::mem::replace(&mut self.state, State::Answered), answer) {
             (State::Issuing(body), Answer::Issued) => json(201, body),
-            (State::Issuing(_), Answer::Refused(_)) => error(507, "Too many tokens"),
+            (State::Issuing(_), Answer::Refused(Refusal::OutOfMemory)) => error(507, "Too many tokens"),
             (State::Finding(token), Answer::Grant(Some(grant))) if grant.group == self.group => {
                 actions.ask(Question::Revoke(Revocation::Token(token)));
                 self.state = State::Revoking;
@@ -329,7 +329,7 @@ mod tests {
         let mut request = Request::body(Method::Issue, r#" { "x": 1, "userId" : "u1" } "#);
         let Question::Issue { grant, .. } = request.asked() else { panic!("a token is to be issued") };
         assert_eq!(grant.until, 1_706_629_835_742 + 3_600_000);
-        request.answer(Answer::Refused(crate::exchange::Refusal::OutOfMemory));
+        request.answer(Answer::Refused(Refusal::OutOfMemory));
         assert_eq!(request.responded(), (507, "{\"error\":\"Too many tokens\"}".to_owned()));
     }
 
