@@ -57,7 +57,7 @@ impl Hub {
         }
         self.conversations.check_all();
         self.documents.check_all(self.topics.iter());
-        self.tokens.check_all();
+        self.tokens.check_all(self.waiting.len());
         assert_eq!(self.totals, counted);
         // Only a commit is waited for.
         assert!(self.waiting.is_empty() || self.storing.is_some());

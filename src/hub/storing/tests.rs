@@ -1,5 +1,7 @@
 //! A hub, its engine and a database on a disk for tests; the storage's thread is the test.
 
+mod documents;
+
 use crate::clock::{BEGINS, Now};
 use crate::exchange::{After, Answer, Cursor, Entry, Missed, Notice, Published, Question, Refusal, StartAt};
 use crate::hub::request::{Origin, ToHub, ToReactor};
@@ -9,7 +11,7 @@ use crate::message::{Seq, Stamp};
 use crate::storage::faulty::{Disk, Random};
 use crate::storage::redb::Redb;
 use crate::storage::thread::Unit;
-use crate::storage::{Batch, Report, Storage};
+use crate::storage::{Batch, Loaded, Report, Storage};
 use crossbeam_channel::Receiver;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -108,11 +110,19 @@ impl House {
         units
     }
 
-    fn stored_on_disk(&mut self) -> Vec<String> {
+    fn on_disk(&mut self) -> Loaded {
         self.storage = None;
         let (storage, loaded) = self.disk.load().unwrap();
         self.storage = Some(storage);
-        loaded.messages.iter().map(|stored| text(&stored.message)).collect()
+        loaded
+    }
+
+    fn stored_on_disk(&mut self) -> Vec<String> {
+        self.on_disk().messages.iter().map(|stored| text(&stored.message)).collect()
+    }
+
+    fn tokens_on_disk(&mut self) -> usize {
+        self.on_disk().tokens.len()
     }
 }
 
