@@ -63,6 +63,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("thread::Builder", &["server.rs", "main.rs", "workers.rs"]),
     ("thread::sleep", &["main.rs"]),
     ("rustls::", &["reactor/transport.rs"]),
+    ("redb::{", &["storage/"]),
     ("unsafe {", &[]),
     ("allow(unsafe_code)", &[]),
 ];
