@@ -105,7 +105,7 @@ impl Durable {
         if !self.available {
             return true;
         }
-        let batch = Batch { head, notes: self.take_notes(), ..Batch::default() };
+        let batch = Batch { head, notes: self.take_notes(EVICTIONS), ..Batch::default() };
         // What comes next does not wait for it.
         self.send(self.submitted, batch);
         !self.evicted.is_empty()
@@ -145,9 +145,9 @@ impl Durable {
         let _ = self.units.send(Unit { number, generation: self.generation, batch });
     }
 
-    fn take_notes(&mut self) -> Notes {
+    fn take_notes(&mut self, evictions: usize) -> Notes {
         let mut notes = std::mem::take(&mut self.notes);
-        notes.evicted.extend(self.evicted.drain(..self.evicted.len().min(EVICTIONS)));
+        notes.evicted.extend(self.evicted.drain(..self.evicted.len().min(evictions)));
         notes
     }
 }
@@ -181,7 +181,8 @@ impl Engine for Durable {
         }
         if !(batch.messages.is_empty() && batch.keys.is_empty() && batch.ended.is_empty() && batch.tokens.is_empty()) {
             debug_assert!(self.available, "the hub refuses it before");
-            batch.notes = self.take_notes();
+            // What a topic has evicted must not outlive its end.
+            batch.notes = self.take_notes(if batch.ended.is_empty() { EVICTIONS } else { usize::MAX });
             self.submitted += 1;
             self.send(self.submitted, batch);
         }

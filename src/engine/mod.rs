@@ -17,7 +17,7 @@ pub enum Change {
     /// A message reaches the topic: its log if it is stored, its listeners in any case.
     Append { topic: TopicId, message: Arc<Message>, kept: Option<Box<Kept>> },
     /// The topic ends, and the message tells its listeners. `stored`: what is kept of it, if that is durable.
-    Remove { topic: TopicId, message: Arc<Message>, stored: Vec<Stamp> },
+    Remove { topic: TopicId, message: Arc<Message>, stored: Box<[Stamp]> },
     /// A token stands for somebody.
     Issue { token: TokenDigest, grant: Grant },
     /// Tokens stand for nobody any more.

@@ -197,9 +197,9 @@ impl Hub {
     }
 
     /// Everything that is stored of a topic that is to end, or about to be.
-    pub(super) fn stored_of(&mut self, id: TopicId) -> Vec<Stamp> {
-        let Some(durable) = self.storing.as_ref().and_then(|_| self.engine.durable()) else { return Vec::new() };
-        let Some(topic) = self.topics.get(id) else { return Vec::new() };
+    pub(super) fn stored_of(&mut self, id: TopicId) -> Box<[Stamp]> {
+        let Some(durable) = self.storing.as_ref().and_then(|_| self.engine.durable()) else { return Box::default() };
+        let Some(topic) = self.topics.get(id) else { return Box::default() };
         // If it stays, this only means that more care is taken than is needed.
         durable.notes.removed = durable.notes.removed.max(topic.last_stored().unwrap_or_default());
         topic.log.from(0).map(|message| message.stamp).chain(durable.waiting(id)).collect()

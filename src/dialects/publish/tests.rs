@@ -324,15 +324,20 @@ fn a_request_is_answered_when_the_hub_has_ordered_it() {
 }
 
 #[test]
-fn a_bound_of_the_server_is_answered_with_busy() {
-    for refusal in [Refusal::Busy, Refusal::OutOfMemory, Refusal::TooManyTopics] {
+fn a_bound_of_the_server_is_answered_with_busy_and_storage_that_fails_says_so() {
+    for (refusal, body) in [
+        (Refusal::Busy, r#"{"error":"Busy"}"#),
+        (Refusal::OutOfMemory, r#"{"error":"Busy"}"#),
+        (Refusal::TooManyTopics, r#"{"error":"Busy"}"#),
+        (Refusal::StorageUnavailable, r#"{"error":"Storage unavailable"}"#),
+    ] {
         let mut session = post(BACKEND);
         session.received(Inbound::Body(br#"{"topic":"a","data":1}"#.to_vec()), &mut Actions::default());
         let mut actions = Actions::default();
         session.answered(Answer::Refused(refusal), &mut actions);
         match actions.drain().next() {
             Some(Action::Respond(response)) => {
-                assert_eq!((response.status, &response.body[..]), (503, &br#"{"error":"Busy"}"#[..]));
+                assert_eq!((response.status, &response.body[..]), (503, body.as_bytes()));
                 assert_eq!(response.fields, [("Retry-After", "1".into())]);
             }
             other => panic!("{other:?}"),

@@ -515,3 +515,101 @@ fn recovery_deletes_what_a_failed_commit_may_have_left() {
     let mut house = house.restart(settings(), SECOND);
     assert_eq!(house.resume(&["a"], everything()), ["a:1", "a:3"]);
 }
+
+/// Whoever was answered or was delivered a message finds it, whatever fails and whenever the power goes.
+#[test]
+fn what_was_answered_or_delivered_is_there_after_failures_and_crashes() {
+    let (mut crashes, mut failures, mut answered) = (0, 0, 0);
+    for seed in 1..=40 {
+        let mut random = Random(seed * 6_151);
+        let mut house = House::on(Disk::new(seed), settings(), Now { micros: BEGINS, unix_micros: BEGIN * 1_000_000 });
+        let names = ["a", "b", "c"];
+        let listen = |house: &mut House| {
+            house.join(1, names.map(|name| topic(name, StartAt::Now)).to_vec(), Cursor::default()).unwrap();
+        };
+        listen(&mut house);
+        let (mut asked, mut safe, mut last) = (Vec::<Vec<String>>::new(), Vec::<(String, Stamp)>::new(), Seq(0));
+        for _ in 0..60 {
+            match random.below(10) {
+                0..=4 => {
+                    let ticket = asked.len() as u64;
+                    let list: Vec<Entry> = (0..1 + random.below(3))
+                        .map(|n| Entry { store: random.below(4) > 0, ..entry(names[random.below(3)], &format!("{ticket}.{n}")) })
+                        .collect();
+                    let is_stored = |entry: &&Entry| entry.store;
+                    let shown = |entry: &Entry| format!("{}:{}", entry.topic, String::from_utf8_lossy(&entry.payload));
+                    asked.push(list.iter().filter(is_stored).map(shown).collect());
+                    house.ask_to_publish(ticket, list);
+                }
+                5 | 6 => {
+                    for unit in house.units.try_iter().take(1 + random.below(4)).collect::<Vec<_>>() {
+                        house.storage.as_mut().unwrap().commit(&unit.batch).unwrap();
+                        last = last.max(unit.batch.head.seq);
+                        house.bench.handle(ToHub::Storage(Report::Committed(unit.number)));
+                    }
+                }
+                7 => house.bench.live(Duration::from_millis(random.below(3_000) as u64)),
+                8 if house.units.is_empty() => {}
+                8 => {
+                    failures += 1;
+                    let mut owed = Batch::default();
+                    for Unit { batch, .. } in house.fail() {
+                        owed.add(Batch { head: batch.head, notes: batch.notes, ..Batch::default() });
+                    }
+                    house.storage.as_mut().unwrap().recover(last, &owed).unwrap();
+                    last = owed.head.seq;
+                    house.bench.handle(ToHub::Storage(Report::Recovered));
+                }
+                _ => {
+                    crashes += 1;
+                    house.disk.with(|state| state.left = Some(random.below(40)));
+                    for unit in house.units.try_iter().collect::<Vec<_>>() {
+                        if house.storage.as_mut().unwrap().commit(&unit.batch).is_err() {
+                            break;
+                        }
+                        last = last.max(unit.batch.head.seq);
+                        house.bench.handle(ToHub::Storage(Report::Committed(unit.number)));
+                    }
+                    note_what_was_seen(&mut house, &asked, &mut safe, &mut answered);
+                    house = house.restart(settings(), Duration::from_micros(random.below(3_000_000) as u64));
+                    last = house.hub.released.seq;
+                    listen(&mut house);
+                }
+            }
+            note_what_was_seen(&mut house, &asked, &mut safe, &mut answered);
+        }
+        let mut house = house.restart(settings(), SECOND);
+        let joined = house.join(0, names.map(|name| topic(name, StartAt::Cursor)).to_vec(), everything()).unwrap();
+        let there: Vec<(String, Stamp)> =
+            house.read(&joined, Seq(0)).messages.iter().map(|(_, message)| (text(message), message.stamp)).collect();
+        for seen in &safe {
+            let found = there.iter().filter(|message| message.0 == seen.0).collect::<Vec<_>>();
+            assert_eq!(found, [seen], "seed {seed}");
+        }
+        assert!(there.windows(2).all(|pair| pair[0].1 < pair[1].1 && pair[0].1.position() < pair[1].1.position()), "seed {seed}");
+    }
+    assert!(crashes > 100 && failures > 100 && answered > 500, "{crashes} crashes, {failures} failures, {answered} answers");
+}
+
+/// The stored messages that somebody was answered or delivered since.
+fn note_what_was_seen(house: &mut House, asked: &[Vec<String>], safe: &mut Vec<(String, Stamp)>, answered: &mut usize) {
+    let mut seen = Vec::new();
+    for reply in house.inbox(1) {
+        if let ToReactor::Deliver { message, .. } = reply
+            && message.stored
+        {
+            seen.push((text(&message), message.stamp));
+        }
+    }
+    for (ticket, answer) in house.answers() {
+        if let Answer::Published { published, .. } = answer {
+            *answered += 1;
+            // Deliveries come first, so each stored message of the answer was just delivered.
+            let stamps: Vec<Stamp> = published.iter().map(|published| published.stamp).collect();
+            for stored in &asked[ticket as usize] {
+                assert!(seen.iter().any(|(text, stamp)| text == stored && stamps.contains(stamp)), "{stored} was delivered");
+            }
+        }
+    }
+    safe.extend(seen);
+}

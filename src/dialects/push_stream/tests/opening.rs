@@ -259,6 +259,7 @@ fn refusals_of_the_hub_have_their_words() {
         (TooManyTopics, "403 Forbidden", "Number of channels were exceeded."),
         (OutOfMemory, "503 Service Unavailable", "Server is out of message memory."),
         (Busy, "503 Service Unavailable", "Server is busy."),
+        (StorageUnavailable, "503 Service Unavailable", "Storage is unavailable."),
     ] {
         for target in ["/longpoll/a", "/shortpoll/a", "/stream/a", "/ev/a"] {
             let answer = server.get(target).act(|session, actions| session.refused(refusal, actions));

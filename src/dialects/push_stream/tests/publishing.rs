@@ -187,7 +187,12 @@ fn the_events_channel_cannot_be_changed() {
 #[test]
 fn refusals_of_the_hub_are_answers() {
     let server = backend();
-    for (refusal, status) in [(Refusal::TooManyTopics, "403 Forbidden"), (Refusal::OutOfMemory, "503 Service Unavailable")] {
+    let unavailable = "503 Service Unavailable";
+    for (refusal, status) in [
+        (Refusal::TooManyTopics, "403 Forbidden"),
+        (Refusal::OutOfMemory, unavailable),
+        (Refusal::StorageUnavailable, unavailable),
+    ] {
         let answer = post(&server, "/pub?id=many37", "1").answered(Answer::Refused(refusal));
         assert!(answer[0].starts_with(&format!("HTTP/1.1 {status} | Content-Length: 0 | X-Nginx-PushStream-Explain: ")));
     }
