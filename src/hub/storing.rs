@@ -35,9 +35,7 @@ impl Storing {
 
 impl Hub {
     fn durable(&mut self) -> Option<&mut Durable> {
-        if self.storing.is_none() {
-            return None;
-        }
+        self.storing.as_ref()?;
         self.engine.durable()
     }
 

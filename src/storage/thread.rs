@@ -42,15 +42,18 @@ impl<R: Fn(Report)> Writer<R> {
     fn run(&mut self, units: &Receiver<Unit>) {
         while let Ok(first) = units.recv() {
             let (mut number, mut batch) = (0, std::mem::take(&mut self.owed));
+            let (mut records, mut bytes) = (batch.records(), batch.bytes());
             let mut next = Some(first);
             while let Some(unit) = next {
+                records += unit.batch.records();
+                bytes += unit.batch.bytes();
                 if unit.generation == self.generation {
                     number = unit.number;
                     batch.add(unit.batch);
                 } else {
                     owe(&mut batch, unit.batch);
                 }
-                let full = batch.records() >= RECORDS || batch.bytes() >= BYTES;
+                let full = records >= RECORDS || bytes >= BYTES;
                 next = if full { None } else { units.try_recv().ok() };
             }
             if number == 0 {

@@ -379,7 +379,7 @@ fn the_newest_stamp_is_committed_within_a_second_although_nothing_is_stored() {
     assert_eq!(house.commit(), 1);
     house.bench.live(SECOND * 5);
     assert_eq!(house.commit(), 0, "nothing happens, nothing is committed");
-    let house = house.restart(settings(), SECOND * 0);
+    let house = house.restart(settings(), Duration::ZERO);
     assert!(house.hub.released.seq > given.seq);
 }
 
