@@ -51,7 +51,7 @@ fn batch(from: u64, count: u64) -> Batch {
         let topic = format!("topic {}", seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) % TOPICS);
         let stamp = Stamp { seq: Seq(seq), seconds: 1, tag: seq as u32 };
         let message = Message::new(stamp, topic.as_str().into(), seq as i64, vec![b'x'; PAYLOAD].into());
-        Stored { message: Arc::new(message), unix_micros: 1, previous: Stamp::default() }
+        Stored { message: Arc::new(message), unix_micros: 1, previous: Stamp::default(), group: None }
     });
     let head = Stamp { seq: Seq(from + count), seconds: 1, tag: u32::MAX };
     Batch { head, messages: messages.collect(), ..Batch::default() }

@@ -167,6 +167,7 @@ enum Waiting {
     Nothing,
     Published { origin: Origin, published: Vec<Published>, report: Option<Selection> },
     Deleted { origin: Origin, topics: usize },
+    Refused { origin: Origin, refusal: Refusal },
     Announced { origin: Origin, notice: Arc<Notice> },
     Written { origin: Origin, result: Result<Written, WriteRefusal> },
     Issued { origin: Origin },
@@ -422,6 +423,7 @@ impl Hub {
                     self.acknowledge(origin, Answer::Published { published, report });
                 }
                 Waiting::Deleted { origin, topics } => self.acknowledge(origin, Answer::Deleted(topics)),
+                Waiting::Refused { origin, refusal } => self.acknowledge(origin, Answer::Refused(refusal)),
                 Waiting::Announced { origin, notice } => self.announce(origin, &notice),
                 Waiting::Written { origin, result } => self.acknowledge(origin, Answer::Written(result)),
                 Waiting::Issued { origin } => self.acknowledge(origin, Answer::Issued),

@@ -41,7 +41,8 @@ impl Hub {
             Ok(judged) => self.order(origin, entries, &judged, report),
             Err(refusal) => {
                 self.totals.refused += 1;
-                self.acknowledge(origin, Answer::Refused(refusal));
+                // Through the gate: a publisher is answered in the order in which it asked.
+                self.submit(SmallVec::new(), Waiting::Refused { origin, refusal });
             }
         }
     }
@@ -197,7 +198,7 @@ impl Hub {
     pub(super) fn delete(&mut self, origin: Origin, mut names: Vec<TopicName>, payload: Arc<[u8]>) {
         if let Some(refusal) = self.storage_refusal() {
             self.totals.refused += 1;
-            return self.acknowledge(origin, Answer::Refused(refusal));
+            return self.submit(SmallVec::new(), Waiting::Refused { origin, refusal });
         }
         let mut seen = HashSet::new();
         let mut changes = SmallVec::new();

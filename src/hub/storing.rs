@@ -276,6 +276,7 @@ impl Hub {
                 self.acknowledge(origin, Answer::Written(Err(WriteRefusal::Unavailable)));
             }
             Waiting::Issued { origin } => self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable)),
+            Waiting::Refused { origin, refusal } => self.acknowledge(origin, Answer::Refused(refusal)),
             // What was revoked comes back with the next process: nobody may believe it.
             Waiting::Announced { origin, .. } if revokes => {
                 self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable));
