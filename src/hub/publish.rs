@@ -1,7 +1,7 @@
 //! Publishing and deleting: judged as a whole, stamped, and applied once the engine says so.
 
 use crate::engine::Change;
-use crate::exchange::{Answer, Entry, Published, Refusal, Selection, TopicId};
+use crate::exchange::{Entry, Published, Refusal, Selection, TopicId};
 use crate::hub::events::Happening;
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToReactor};
@@ -267,7 +267,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::{Cursor, StartAt};
+    use crate::exchange::{Answer, Cursor, StartAt};
     use crate::hub::request::ToHub;
     use crate::hub::testing::{BEGIN, Bench, entry, settings, text, topic};
     use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod client;
 mod command_line;
+mod documents;
 mod fan_out;
 mod hostile;
 mod metrics;

@@ -14,13 +14,13 @@ const TOKEN: &str = "listener-token-0123456789";
 const FIELDS: &str = "Authorization: Bearer publisher-key-0123456789\r\nContent-Type: application/json\r\n";
 
 /// A directory with a configuration and the data of its server.
-struct House {
+pub struct House {
     directory: PathBuf,
     file: String,
 }
 
 impl House {
-    fn new(test: &str) -> House {
+    pub fn new(test: &str) -> House {
         let directory = directory(test);
         let file = directory.join("fanwire.toml");
         let configuration = format!(
@@ -46,6 +46,15 @@ history_limit = 100000
 broadcast_path = "/_broadcast"
 publish_key = "{KEY}"
 
+[resources]
+writes = "public"
+
+[[resources.projects]]
+organization = "o"
+project = "p"
+public = ["liveConfig"]
+service_keys = [{{ name = "backend", key = "service-key-0123456789" }}]
+
 [[access.keys]]
 name = "backend"
 key = "{KEY}"
@@ -62,7 +71,7 @@ topics = ["*"]
         House { file: file.to_str().unwrap().to_owned(), directory }
     }
 
-    fn start(&self) -> (Process, SocketAddr) {
+    pub fn start(&self) -> (Process, SocketAddr) {
         let process = Process::start(&["serve", "-c", &self.file]);
         let (address, _) = process.addresses();
         (process, address)
@@ -72,12 +81,12 @@ topics = ["*"]
         self.directory.join("data").join("fanwire.redb")
     }
 
-    fn remove(self) {
+    pub fn remove(self) {
         std::fs::remove_dir_all(self.directory).unwrap();
     }
 }
 
-fn kill(mut process: Process) {
+pub fn kill(mut process: Process) {
     process.signal(Signal::SIGKILL);
     assert_eq!(process.wait(), None);
 }
@@ -141,7 +150,7 @@ fn httpdate_of(seconds: u64) -> String {
 
 const TOPICS: [&str; 3] = ["sa", "sb", "sc"];
 const PUBLISHERS: usize = 3;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 40;
 
 /// Publishes until the server dies.
 fn publish_until_the_end(address: SocketAddr, round: usize, publisher: usize, seed: u64) -> Vec<Acknowledged> {
