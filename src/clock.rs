@@ -28,6 +28,11 @@ impl Now {
         self.unix_micros / 1_000
     }
 
+    /// Milliseconds since the process started.
+    pub fn uptime_millis(&self) -> u64 {
+        self.micros.saturating_sub(BEGINS) / 1_000
+    }
+
     /// The monotonic instant, in microseconds, that lies `wait` after this one.
     pub fn after(&self, wait: Duration) -> u64 {
         self.micros + wait.as_micros() as u64

@@ -150,16 +150,16 @@ fn rs_21_the_status_tells_who_is_there_without_credentials() {
         assert_eq!((head.status, head.field("Content-Length")), (200, Some(expected.len().to_string().as_str())));
         assert_eq!(client.get("/api/realtime/status").text(), expected);
     };
-    // The hand-turned clock begins at its first second and has been turned by another.
-    expect(2_000, 0, 0, 0);
+    // The hand-turned clock has been turned by a second.
+    expect(1_000, 0, 0, 0);
     let mut first = waiting(&server, 2);
     let _second = waiting(&server, 3);
-    expect(2_000, 2, 2, 0);
+    expect(1_000, 2, 2, 0);
     let mut backend = Backend::on(&server, 0);
     written(&backend.put(TARGET, "", "1"), 201);
     written(&backend.put("/api/realtime/resources/liveConfig/a", "", "1"), 201);
     server.advance(0.25);
-    expect(2_250, 2, 2, 2);
+    expect(1_250, 2, 2, 2);
     let gone = deleted(&backend.delete(TARGET, ""));
     let answered = first.text();
     assert_eq!(answered, frame("1", &version_of(&answered)));
@@ -167,7 +167,7 @@ fn rs_21_the_status_tells_who_is_there_without_credentials() {
     first.send(masked(0x88, &1000u16.to_be_bytes()));
     first.expect_close(1000, "");
     server.settle();
-    expect(2_250, 1, 1, 1);
+    expect(1_250, 1, 1, 1);
 
     let brief = server_with("status_details = false");
     let answer = Backend::with(Client::on(&brief, 1), "").get("/api/realtime/status");

@@ -57,7 +57,7 @@ impl Session for Status {
 
     fn answered(&mut self, answer: Answer, actions: &mut Actions) {
         let mut response = match answer {
-            Answer::Report(report) => self.full(&report, actions.now.micros / 1000),
+            Answer::Report(report) => self.full(&report, actions.now.uptime_millis()),
             _ => unavailable(),
         };
         response.close = self.draining;
@@ -76,7 +76,7 @@ impl Session for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Now;
+    use crate::clock::{BEGINS, Now};
     use crate::session::Action;
     use std::time::Duration;
 
@@ -107,7 +107,7 @@ mod tests {
             user_timeout: None,
         };
         for (draining, code, word) in [(false, 200, "ok"), (true, 503, "draining")] {
-            let mut actions = Actions::new(Now { micros: 12_999, unix_micros: 0 });
+            let mut actions = Actions::new(Now { micros: BEGINS + 12_999, unix_micros: 0 });
             let mut status = Status::new(limits.clone(), 9, draining, &mut actions);
             assert!(matches!(actions.drain().next(), Some(Action::Ask(Question::Report(Selection::Sums)))));
             status.answered(Answer::Report(Box::new(report.clone())), &mut actions);
