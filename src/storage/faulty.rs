@@ -203,12 +203,17 @@ impl StorageBackend for Disk {
                 match change {
                     Change::Resize(length) => state.durable.resize(length, 0),
                     Change::Write(offset, data) => {
-                        let end = (offset + data.len()).min(state.durable.len());
-                        let offset = offset.min(end);
-                        state.durable[offset..end].copy_from_slice(&data[..end - offset]);
+                        let end = offset + data.len();
+                        if state.durable.len() < end {
+                            state.durable.resize(end, 0);
+                        }
+                        state.durable[offset..end].copy_from_slice(&data);
                     }
                 }
             }
+            // The length is the file's, not that of a write: whichever sync works keeps it.
+            let length = state.cached.len();
+            state.durable.resize(length, 0);
             Ok(())
         })
     }

@@ -304,7 +304,9 @@ fn read(database: &Database) -> Result<Loaded, Why> {
 fn write(database: &Database, batch: &Batch, number: u64, after: Option<Seq>) -> Result<(), Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    transaction.set_quick_repair(true);
+    // What the file's header points to was synced before it did: pages that a failed sync has lost are never part of it.
+    // Quick repair would save what every opening finds out anew.
+    transaction.set_two_phase_commit(true);
     fill(&transaction, batch, number, after)?;
     transaction.commit()?;
     Ok(())

@@ -246,7 +246,7 @@ fn a_file_that_is_older_than_what_was_answered_is_refused() {
 
 #[test]
 fn after_a_failed_sync_nothing_is_committed_before_the_file_was_opened_anew() {
-    for seed in 1..=40 {
+    for seed in 1..=60 {
         let (disk, mut model) = filled(seed, 6);
         let (mut storage, loaded) = disk.load().unwrap();
         let (mut random, mut seq) = (Random(seed), 10_000);
