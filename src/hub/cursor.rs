@@ -29,14 +29,15 @@ impl Resolved {
 impl Hub {
     /// Finds out where the cursor points to; `topics` are the existing ones of the join, trimmed.
     pub(super) fn resolve(&self, cursor: &Cursor, topics: &[TopicId], reach: Reach) -> Resolved {
-        let newest = self.sequencer.last();
+        let (newest, released) = (self.sequencer.last(), self.released);
         let stamp = cursor.stamp.map(|(seconds, tag)| {
             let foreign =
                 seconds > newest.seconds || seconds == newest.seconds && tag.is_some_and(|tag| tag > u64::from(newest.tag));
             let position = match tag {
                 Some(tag) => (seconds, tag),
                 // All of the newest second has been seen: all that there is, and what follows is newer.
-                None if seconds == newest.seconds => (seconds, u64::from(newest.tag)),
+                None if seconds == released.seconds => (seconds, u64::from(released.tag)),
+                None if seconds > released.seconds => (seconds, 0),
                 None => (seconds, u64::MAX),
             };
             (position, foreign)

@@ -614,3 +614,16 @@ fn note_what_was_seen(house: &mut House, asked: &[Vec<String>], safe: &mut Vec<(
     }
     safe.extend(seen);
 }
+
+#[test]
+fn a_cursor_that_names_a_second_as_a_whole_does_not_pass_what_still_waits_in_it() {
+    let mut house = House::new(settings());
+    let first = house.put_one("a", "1");
+    house.ask_to_publish(2, vec![entry("a", "2")]);
+    let second = Cursor { stamp: Some((first.seconds, None)), event: None };
+    let start = house.join(1, vec![topic("a", StartAt::Cursor)], second).unwrap().start.unwrap();
+    assert_eq!(start, first.position(), "the cursor that a poll is answered with");
+    house.commit();
+    let then = Cursor { stamp: Some((start.0, Some(start.1.into()))), event: None };
+    assert_eq!(house.resume(&["a"], then), ["a:2"]);
+}
