@@ -11,6 +11,7 @@ impl Hub {
             bytes_in: self.totals.bytes_in,
             evicted: self.totals.evicted,
             refused: self.totals.refused,
+            coming_bytes: if self.waiting.is_empty() { 0 } else { self.totals.coming_bytes },
             ..Totals::default()
         };
         for (id, topic) in self.topics.iter() {

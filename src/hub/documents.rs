@@ -174,7 +174,8 @@ impl Hub {
         }
         let (more, less) = (kept_bytes(&write.value, None), newest.map_or(0, |message| kept_bytes(&message.payload, None)));
         // What is full has to take that something goes.
-        let fits = deletes || more <= less || self.totals.log_bytes + more - less <= self.settings.log_bytes_max;
+        let bytes = self.totals.log_bytes + self.totals.coming_bytes;
+        let fits = deletes || more <= less || bytes + more - less <= self.settings.log_bytes_max;
         let is_busy = found.is_some_and(|(_, topic)| topic.interested().any(|reactor| self.is_overfull(reactor)));
         if is_busy || !fits || !can_store {
             return Err(WriteRefusal::Unavailable);

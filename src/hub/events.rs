@@ -39,7 +39,7 @@ impl Hub {
         let payload = format!("{{\"type\": \"{}\", \"channel\": {name}}}", happening.name());
         let topic = self.topics.find(&events).unwrap_or_else(|| self.create(events, Keep::Window));
         // Whoever listens hears of it in any case.
-        let stored = self.can_store();
+        let stored = self.storage_refusal().is_none();
         let content = Content { payload: payload.as_bytes().into(), event: None, stored, except: None };
         let (_, change) = self.stamp(topic, content);
         self.submit(smallvec![change], Waiting::Nothing);

@@ -198,6 +198,8 @@ struct Totals {
     log_bytes: u64,
     unstored: u64,
     unstored_bytes: u64,
+    /// Of messages to be kept that are on their way through the engine.
+    coming_bytes: u64,
     idle: u64,
     subscriptions: u64,
     /// Documents that exist, and those of which it is known that they were deleted.
@@ -439,8 +441,10 @@ impl Hub {
     }
 
     /// Writes the sums to where the metrics are read.
-    fn count(&self) {
+    fn count(&mut self) {
+        let pending = self.durable().map_or(0, |durable| durable.pending_bytes());
         let metrics = &self.metrics.hub;
+        metrics.storage_pending_bytes.store(pending as u64, Relaxed);
         metrics.messages_in.store(self.totals.messages_in, Relaxed);
         metrics.bytes_in.store(self.totals.bytes_in, Relaxed);
         metrics.topics.store(self.totals.topics, Relaxed);

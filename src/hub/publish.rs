@@ -81,7 +81,7 @@ impl Hub {
         if !self.may_create(absent.into_iter()) {
             return Err(Refusal::TooManyTopics);
         }
-        if bytes > 0 && self.totals.log_bytes + bytes > self.settings.log_bytes_max {
+        if bytes > 0 && self.totals.log_bytes + self.totals.coming_bytes + bytes > self.settings.log_bytes_max {
             return Err(Refusal::OutOfMemory);
         }
         if durable && let Some(refusal) = self.storage_refusal() {
@@ -144,6 +144,7 @@ impl Hub {
         message.except = except;
         message.stored = stored;
         if stored {
+            self.totals.coming_bytes += kept_bytes(&message.payload, message.event.as_deref());
             let position = topic.count_stored(stamp);
             (message.epoch, message.offset) = (position.epoch, position.offset);
         }
@@ -154,6 +155,8 @@ impl Hub {
 
     /// A released message reaches its topic and those who listen.
     pub(super) fn append(&mut self, id: TopicId, message: Arc<Message>) {
+        let bytes = kept_bytes(&message.payload, message.event.as_deref());
+        self.totals.coming_bytes -= if message.stored { bytes } else { 0 };
         // The topic may have been deleted between stamp and release.
         let Some(topic) = self.topics.get_mut(id) else {
             return self.note_evicted(&message);
@@ -165,7 +168,6 @@ impl Hub {
             reactor.replies.push(ToReactor::Deliver { topic: id, message: message.clone() });
         }
         let aging = Aging { topic: id, seq: message.stamp.seq, since: self.now.micros };
-        let bytes = kept_bytes(&message.payload, message.event.as_deref());
         if message.stored {
             self.totals.stored += u64::from(!topic.name.is_reserved());
             self.totals.logged += 1;

@@ -2,15 +2,16 @@
 
 use crate::engine::durable::Durable;
 use crate::engine::{Change, Kept, Transaction};
-use crate::exchange::{Answer, Refusal, TopicId, WriteRefusal};
-use crate::hub::log::Keep;
+use crate::exchange::{Answer, Refusal, Revocation, TopicId, WriteRefusal};
+use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::ToHub;
 use crate::hub::topic::Topic;
 use crate::hub::{Hub, Waiting};
 use crate::message::{Message, Stamp, TopicName};
-use crate::storage::{Key, Remains, Report};
+use crate::storage::{Key, Remains, Report, Stored, TokenChange};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ impl Storing {
 }
 
 impl Hub {
-    fn durable(&mut self) -> Option<&mut Durable> {
+    pub(super) fn durable(&mut self) -> Option<&mut Durable> {
         self.storing.as_ref()?;
         self.engine.durable()
     }
@@ -79,11 +80,7 @@ impl Hub {
         let waits = self.durable()?.follow(id, stamp);
         let topic = self.topics.get(id)?;
         let previous = waits.or_else(|| topic.last_stored()).unwrap_or(topic.floor);
-        let group = match topic.log.keep() {
-            Keep::Window => None,
-            Keep::Newest { group } => Some(group),
-        };
-        Some(Box::new(Kept { previous, group, key: None }))
+        Some(Box::new(Kept { previous, group: group(topic), key: None }))
     }
 
     pub(super) fn keep_key(&mut self, change: &mut Change, with: &Key) {
@@ -174,8 +171,9 @@ impl Hub {
         }
         self.unsettle();
         if let Some(topic) = self.topics.get(id).filter(|topic| topic.log.is_empty()) {
-            let (name, remains) = (topic.name.clone(), remains(topic));
-            self.note_remains(&name, Some(remains));
+            // Without a stored message there is nothing to go on with.
+            let (name, remains) = (topic.name.clone(), topic.last_stored().map(|_| remains(topic)));
+            self.note_remains(&name, remains);
         }
     }
 
@@ -252,17 +250,35 @@ impl Hub {
                     if let Some(key) = kept.and_then(|kept| kept.key) {
                         self.keys.remove(&key);
                     }
+                    if message.stored {
+                        self.totals.coming_bytes -= kept_bytes(&message.payload, message.event.as_deref());
+                    }
                     let Some(found) = self.topics.get_mut(topic) else { continue };
                     found.take_back(&message);
                     self.totals.published -= u64::from(!found.name.is_reserved());
                     if found.is_document() {
                         self.discard_write(topic);
                     }
+                    // What became due meanwhile waited for the message.
+                    self.rest(topic, true);
                 }
                 // Its note went with the end that failed.
-                Change::Remove { topic, .. } => self.note_emptied(topic),
-                Change::Issue { .. } => self.tokens.give_back(),
-                Change::Revoke(_) => revokes = true,
+                Change::Remove { topic, .. } => {
+                    self.note_emptied(topic);
+                    self.note_again(topic);
+                }
+                Change::Issue { token, .. } => {
+                    self.tokens.give_back();
+                    self.note_tokens([TokenChange::Revoke(Revocation::Token(token))]);
+                }
+                Change::Revoke(revocation) => {
+                    revokes = true;
+                    let now = self.now.unix_millis();
+                    let meant = self.tokens.meant(revocation);
+                    let stay = meant.into_iter().filter_map(|token| Some((token, self.tokens.find(token, now)?)));
+                    let stay: Vec<_> = stay.map(|(token, grant)| TokenChange::Issue(token, grant)).collect();
+                    self.note_tokens(stay);
+                }
             }
         }
         match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
@@ -286,17 +302,45 @@ impl Hub {
         }
     }
 
+    /// A topic did not end, but a commit that failed may have reached the disk all the same.
+    fn note_again(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.get(id) else { return };
+        let group = group(topic);
+        let (mut previous, mut again) = (topic.floor, Vec::new());
+        for message in topic.log.from(0) {
+            let age = self.now.micros.saturating_sub(message.ordered_micros);
+            let unix_micros = self.now.unix_micros.saturating_sub(age);
+            again.push(Stored { message: message.clone(), unix_micros, previous, group });
+            previous = message.stamp;
+        }
+        if let Some(durable) = self.durable() {
+            durable.notes.again.extend(again);
+        }
+    }
+
+    fn note_tokens(&mut self, changes: impl IntoIterator<Item = TokenChange>) {
+        if let Some(durable) = self.durable() {
+            durable.notes.tokens.extend(changes);
+        }
+    }
+
     fn count_storage(&mut self, report: &Report) {
         let Some(durable) = self.durable() else { return };
-        let (failing, pending) = (!durable.is_available(), durable.pending_bytes());
+        let failing = !durable.is_available();
         let metrics = &self.metrics.hub;
         metrics.storage_failing.store(failing.into(), Relaxed);
-        metrics.storage_pending_bytes.store(pending as u64, Relaxed);
         match report {
             Report::Committed(_) => metrics.storage_commits.fetch_add(1, Relaxed),
             Report::Failed { .. } => metrics.storage_failures.fetch_add(1, Relaxed),
             Report::Recovered => 0,
         };
+    }
+}
+
+fn group(topic: &Topic) -> Option<NonZeroU32> {
+    match topic.log.keep() {
+        Keep::Window => None,
+        Keep::Newest { group } => Some(group),
     }
 }
 

@@ -53,16 +53,20 @@ impl Tokens {
     }
 
     pub fn revoke(&mut self, revocation: Revocation) {
+        self.meant(revocation).into_iter().for_each(|token| self.remove(token));
+        self.check();
+    }
+
+    /// Those that this would revoke.
+    pub fn meant(&self, revocation: Revocation) -> Vec<TokenDigest> {
         match revocation {
-            Revocation::Token(token) => self.remove(token),
+            Revocation::Token(token) => vec![token],
             Revocation::User { group, user } => {
                 let owner = Arc::new(Owner { group, user });
                 let all = (owner.clone(), TokenDigest([0; 32]))..=(owner, TokenDigest([255; 32]));
-                let tokens: Vec<TokenDigest> = self.owned.range(all).map(|(_, token)| *token).collect();
-                tokens.into_iter().for_each(|token| self.remove(token));
+                self.owned.range(all).map(|(_, token)| *token).collect()
             }
         }
-        self.check();
     }
 
     /// Gives back a place that was reserved.

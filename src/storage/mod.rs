@@ -68,8 +68,11 @@ pub struct Remains {
 }
 
 /// What followed from transactions that count already. A failed commit does not undo it: it goes with a later one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Notes {
+    /// What is there, although a commit that failed may have deleted it: messages, and changes of tokens in their order.
+    pub again: Vec<Stored>,
+    pub tokens: Vec<TokenChange>,
     pub begins: Option<Stamp>,
     pub evicted: Vec<Seq>,
     pub topics: HashMap<TopicName, Option<Remains>>,
@@ -83,11 +86,9 @@ pub struct Notes {
 }
 
 impl Notes {
-    pub fn is_empty(&self) -> bool {
-        *self == Notes::default()
-    }
-
     pub fn add(&mut self, later: Notes) {
+        self.again.extend(later.again);
+        self.tokens.extend(later.tokens);
         self.begins = self.begins.or(later.begins);
         self.evicted.extend(later.evicted);
         self.topics.extend(later.topics);
@@ -130,14 +131,15 @@ impl Batch {
 
     /// How many records it writes or deletes.
     pub fn records(&self) -> usize {
-        let notes = self.notes.evicted.len() + self.notes.topics.len() + self.notes.expired.len();
+        let Notes { again, tokens, evicted, topics, expired, .. } = &self.notes;
+        let notes = again.len() + tokens.len() + evicted.len() + topics.len() + expired.len();
         self.messages.len() + self.keys.len() + self.deleted.len() + self.ended.len() + self.tokens.len() + notes
     }
 
     /// About how many bytes it writes.
     pub fn bytes(&self) -> usize {
-        let messages: usize = self.messages.iter().map(record::message_bytes).sum();
-        let tokens: usize = self.tokens.iter().map(record::token_bytes).sum();
+        let messages: usize = self.notes.again.iter().chain(&self.messages).map(record::message_bytes).sum();
+        let tokens: usize = self.notes.tokens.iter().chain(&self.tokens).map(record::token_bytes).sum();
         messages + self.keys.iter().map(record::key_bytes).sum::<usize>() + tokens + 64
     }
 }

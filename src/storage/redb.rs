@@ -320,7 +320,7 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
         messages.retain_in(after + 1.., |_, _| false)?;
         keys.retain_in(after + 1.., |_, _| false)?;
     }
-    for stored in &batch.messages {
+    for stored in batch.notes.again.iter().chain(&batch.messages) {
         messages.insert(stored.message.stamp.seq.0, record::write_message(stored, &mut out))?;
     }
     for seq in batch.deleted.iter().chain(&batch.notes.evicted) {
@@ -343,7 +343,7 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
         };
     }
     let mut tokens = transaction.open_table(TOKENS)?;
-    for change in &batch.tokens {
+    for change in batch.notes.tokens.iter().chain(&batch.tokens) {
         match change {
             TokenChange::Issue(token, grant) => drop(tokens.insert(&token.0, record::write_token(*token, grant, &mut out))?),
             TokenChange::Revoke(Revocation::Token(token)) => drop(tokens.remove(&token.0)?),

@@ -627,3 +627,72 @@ fn a_cursor_that_names_a_second_as_a_whole_does_not_pass_what_still_waits_in_it(
     let then = Cursor { stamp: Some((start.0, Some(start.1.into()))), event: None };
     assert_eq!(house.resume(&["a"], then), ["a:2"]);
 }
+
+#[test]
+fn a_topic_whose_only_message_fails_after_its_idle_time_is_forgotten() {
+    let mut house = House::new(settings());
+    house.settle();
+    house.ask_to_publish(1, vec![entry("a", "1")]);
+    house.bench.live(SECOND * 40);
+    assert_eq!(house.bench.report("").topics, 1, "its message waits");
+    house.fail();
+    house.bench.live(SECOND * 40);
+    assert_eq!(house.bench.report("").topics, 0);
+}
+
+#[test]
+fn what_waits_counts_against_the_bytes_of_all_logs() {
+    let mut settings = settings();
+    settings.log_bytes_max = 10_000;
+    let mut house = House::new(settings);
+    for ticket in 0..9 {
+        house.ask_to_publish(ticket, vec![entry("a", &"x".repeat(3_000))]);
+    }
+    house.fail();
+    house.handle(ToHub::Storage(Report::Recovered));
+    house.answers();
+    for ticket in 0..9 {
+        house.ask_to_publish(ticket, vec![entry("a", &"x".repeat(3_000))]);
+    }
+    house.commit();
+    let refused = |answer: &&(u64, Answer)| matches!(answer.1, Answer::Refused(Refusal::OutOfMemory));
+    assert_eq!(house.answers().iter().filter(refused).count(), 6);
+    assert!(house.hub.totals.log_bytes <= 10_000, "{}", house.hub.totals.log_bytes);
+}
+
+#[test]
+fn events_do_not_pile_up_while_too_much_waits_for_the_disk() {
+    let mut settings = settings();
+    settings.events_topic = Some("events".into());
+    let mut house = House::new(settings);
+    let payload = "x".repeat(1 << 20);
+    for ticket in 0..70 {
+        house.ask_to_publish(ticket, vec![entry("a", &payload)]);
+    }
+    let waiting = house.hub.engine.durable().unwrap().pending_bytes();
+    for _ in 0..10 {
+        let joined = house.join(1, vec![topic("b", StartAt::Now)], Cursor::default()).unwrap();
+        house.leave(1, &joined);
+    }
+    assert_eq!(house.hub.engine.durable().unwrap().pending_bytes(), waiting);
+    assert_eq!(house.metrics.hub.storage_pending_bytes.load(std::sync::atomic::Ordering::Relaxed), waiting as u64);
+}
+
+#[test]
+fn a_deletion_that_failed_but_reached_the_disk_takes_nothing_from_the_next_process() {
+    let mut house = House::new(settings());
+    let last = house.put_one("a", "1");
+    house.handle(ToHub::Delete { origin: Bench::origin(0), topics: vec!["a".into()], payload: b""[..].into() });
+    let lost = house.units.try_iter().next().unwrap().batch;
+    // It reached the disk, but nobody could say so.
+    house.storage.as_mut().unwrap().commit(&lost).unwrap();
+    house.handle(ToHub::Storage(Report::Failed { generation: 0 }));
+    assert!(matches!(house.answers()[..], [(9, Answer::Refused(Refusal::StorageUnavailable))]));
+    let owed = Batch { head: lost.head, ..Batch::default() };
+    house.storage.as_mut().unwrap().recover(last.seq, &owed).unwrap();
+    house.handle(ToHub::Storage(Report::Recovered));
+    assert_eq!(house.resume(&["a"], everything()), ["a:1"]);
+    house.settle();
+    let mut house = house.restart(settings(), SECOND);
+    assert_eq!(house.resume(&["a"], everything()), ["a:1"]);
+}

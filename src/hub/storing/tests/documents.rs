@@ -172,6 +172,32 @@ fn a_token_whose_commit_fails_was_not_issued_and_a_revocation_not_announced() {
     assert!(matches!(house.issue(TOKENS[1], "v", until), Answer::Issued));
 }
 
+#[test]
+fn changes_of_tokens_that_failed_but_reached_the_disk_are_taken_back_there() {
+    let mut house = House::new(settings());
+    let until = BEGIN * 1_000 + 50_000;
+    house.issue(TOKENS[0], "u", until);
+    house.issue(TOKENS[1], "u", until);
+    let last = house.on_disk().head.unwrap();
+    let grant = Grant { group: "g".into(), user: "v".into(), until };
+    let user = Revocation::User { group: "g".into(), user: "u".into() };
+    for question in [Question::Issue { token: TOKENS[2], grant }, Question::Revoke(user)] {
+        house.handle(ToHub::Ask { origin: Bench::origin(0), question });
+    }
+    // They reached the disk, but nobody could say so.
+    let mut owed = Batch::default();
+    for Unit { batch, .. } in house.units.try_iter() {
+        house.storage.as_mut().unwrap().commit(&batch).unwrap();
+        owed.add(Batch { head: batch.head, notes: batch.notes, ..Batch::default() });
+    }
+    house.handle(ToHub::Storage(Report::Failed { generation: 0 }));
+    house.storage.as_mut().unwrap().recover(last.seq, &owed).unwrap();
+    house.handle(ToHub::Storage(Report::Recovered));
+    house.settle();
+    let mut house = house.restart(settings(), SECOND);
+    assert_eq!(TOKENS.map(|token| house.user(token).is_some()), [true, true, false]);
+}
+
 /// Whatever is written, fails and crashes: what was answered is there, with its version, and versions only grow.
 #[test]
 fn rs_63_what_was_answered_of_documents_is_there_after_any_failures_and_crashes() {
