@@ -28,6 +28,8 @@ pub struct State {
     /// Bytes that fit.
     pub capacity: usize,
     pub syncs_fail: bool,
+    /// So many syncs work; the next one says that it failed, although everything is written.
+    pub lying_sync: Option<usize>,
     pub operations: usize,
     random: Random,
 }
@@ -71,6 +73,7 @@ impl Disk {
             left: None,
             capacity: usize::MAX,
             syncs_fail: false,
+            lying_sync: None,
             operations: 0,
             random: Random(seed),
         })))
@@ -99,7 +102,7 @@ impl Disk {
                 state.durable_note = state.note;
             }
             state.note = state.durable_note;
-            (state.open, state.left, state.syncs_fail, state.capacity) = (false, None, false, usize::MAX);
+            (state.open, state.left, state.syncs_fail, state.lying_sync, state.capacity) = (false, None, false, None, usize::MAX);
         });
     }
 
@@ -214,6 +217,13 @@ impl StorageBackend for Disk {
             // The length is the file's, not that of a write: whichever sync works keeps it.
             let length = state.cached.len();
             state.durable.resize(length, 0);
+            state.lying_sync = match state.lying_sync {
+                Some(0) => {
+                    state.lying_sync = None;
+                    return Err(Error::other("EIO"));
+                }
+                left => left.map(|left| left - 1),
+            };
             Ok(())
         })
     }

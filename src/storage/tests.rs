@@ -271,6 +271,37 @@ fn after_a_failed_sync_nothing_is_committed_before_the_file_was_opened_anew() {
 }
 
 #[test]
+fn after_a_failed_sync_that_kept_all_writes_nothing_is_believed_that_was_not_answered() {
+    let mut kept = 0;
+    for seed in 1..=60 {
+        let (disk, mut model) = filled(seed, 6);
+        let (mut storage, loaded) = disk.load().unwrap();
+        let (mut random, mut seq) = (Random(seed), 10_000);
+        let last = loaded.head.unwrap().seq;
+        // A commit syncs its pages, then what points to them, and a file that grows once more.
+        let sync = random.below(2);
+        disk.with(|state| state.lying_sync = Some(sync));
+        let lost = batch(&mut random, &Model::default(), &mut seq);
+        assert!(storage.commit(&lost).is_err());
+        assert!(storage.commit(&lost).is_err(), "seed {seed}: it is closed");
+        let (_, found) = Disk::holding(disk.file(), 1).load().unwrap();
+        let there = found.messages.iter().filter(|stored| stored.message.stamp.seq > last).count();
+        assert!([0, lost.messages.len()].contains(&there), "seed {seed}: all of it or nothing");
+        kept += usize::from(there > 0);
+        let owed = Batch { head: lost.head, notes: lost.notes, ..Batch::default() };
+        storage.recover(last, &owed).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        model.apply(&owed);
+        let next = batch(&mut random, &model, &mut seq);
+        storage.commit(&next).unwrap();
+        model.apply(&next);
+        drop(storage);
+        disk.lose_power();
+        assert_eq!(Model::of(&disk.load().unwrap().1), model, "seed {seed}");
+    }
+    assert!((15..45).contains(&kept), "{kept}");
+}
+
+#[test]
 fn a_full_disk_fails_commits_and_works_again_when_there_is_room() {
     let (disk, mut model) = filled(8, 3);
     let (mut storage, loaded) = disk.load().unwrap();
