@@ -7,7 +7,7 @@ use crossbeam_channel::unbounded;
 use fanwire::message::{Message, Seq, Stamp};
 use fanwire::storage::redb::Redb;
 use fanwire::storage::thread::{self, Unit};
-use fanwire::storage::{Batch, Notes, Report, Storage, Stored};
+use fanwire::storage::{Batch, Deliver, Notes, Report, Storage, Stored};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,7 +86,9 @@ fn units(base: &Path, records: u64, evicting: bool) -> Duration {
         sender.send(Unit { number, generation: 0, batch }).expect("the thread is there");
     }
     drop(sender);
-    thread::run(Box::new(storage), Seq(0), &receiver, |report| assert!(matches!(report, Report::Committed(_))));
+    thread::run(Box::new(storage), Deliver::AfterCommit, Seq(0), &receiver, |report| {
+        assert!(matches!(report, Report::Committed(_)))
+    });
     begun.elapsed()
 }
 

@@ -10,6 +10,7 @@ use crate::access::networks::Networks;
 use crate::access::{Access, Grant, Key, Pattern, Right, digest};
 use crate::cli::Overrides;
 use crate::dialects::{action_cable, publish, push_stream, resources};
+use crate::storage::Deliver;
 use crate::units::{duration, size};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
@@ -190,6 +191,7 @@ impl Default for Admin {
 pub struct Storage {
     /// The directory of the database, relative to the configuration file; empty = everything is in memory only.
     pub path: PathBuf,
+    pub deliver: Deliver,
 }
 
 impl Config {

@@ -228,14 +228,15 @@ impl Running {
             let (unit_sender, units) = crossbeam_channel::unbounded();
             let last = loaded.head.map_or(Seq(0), |head| head.seq);
             let mut hub = new_hub();
-            hub.restore(loaded, Durable::new(unit_sender));
+            let deliver = config.storage.deliver;
+            hub.restore(loaded, Durable::new(unit_sender, deliver));
             let reports = self.shared.hub.clone();
             let report = move |report| {
                 // A hub that has ended hears nothing.
                 let _ = reports.send(ToHub::Storage(report));
             };
             let thread = watched("the storage panicked", failures.clone(), move || {
-                storage::thread::run(Box::new(storage), last, &units, report);
+                storage::thread::run(Box::new(storage), deliver, last, &units, report);
             });
             self.storage_thread = Some(std::thread::Builder::new().name("storage".into()).spawn(thread)?);
             hub
@@ -287,6 +288,7 @@ impl Running {
             ("server.private_fd_tables", current.server.private_fd_tables == config.server.private_fd_tables),
             ("server.drain_time", current.server.drain_time == config.server.drain_time),
             ("storage.path", current.storage.path == config.storage.path),
+            ("storage.deliver", current.storage.deliver == config.storage.deliver),
             ("admin.listen", current.admin.listen == config.admin.listen),
             ("limits.socket_send_bytes", current.limits.socket_send_bytes == config.limits.socket_send_bytes),
             ("limits.connections_max", current.limits.connections_max == config.limits.connections_max),

@@ -42,7 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // The door through which the hub's thread reaches a reactor.
     ("reactor::inbox", &["hub::thread::Port"]),
     // The settings struct that each module defines for itself, and what was typed.
-    ("config", &["access", "dialects", "cli::Overrides"]),
+    ("config", &["access", "dialects", "storage::Deliver", "cli::Overrides"]),
     ("cli", &["config::LogFormat", "config::LogLevel"]),
     ("server", &[""]),
     ("main", &[""]),

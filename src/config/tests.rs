@@ -40,6 +40,9 @@ fn each_table_is_read() {
         format = "json"
         [admin]
         listen = []
+        [storage]
+        path = "data"
+        deliver = "before_commit"
         [publish]
         path = "/in"
         [action_cable]
@@ -61,6 +64,8 @@ fn each_table_is_read() {
     assert_eq!((config.limits.head_bytes, config.limits.unopened_percent), (65_536, 50));
     assert_eq!((config.log.level, config.log.format), (LogLevel::Debug, LogFormat::Json));
     assert!(config.admin.listen.is_empty());
+    assert_eq!(config.storage, Storage { path: "tests/nowhere/data".into(), deliver: Deliver::BeforeCommit });
+    assert_eq!(Storage::default().deliver, Deliver::AfterCommit);
     assert_eq!(config.publish.path, "/in");
     assert_eq!((config.action_cable.path.as_str(), config.action_cable.channel.len()), ("/socket", 2));
     let trusted = &config.server.trusted_proxies;
@@ -99,6 +104,10 @@ fn wrong_values_are_told_with_what_was_expected() {
     assert_eq!(
         error("[limits]\nhead_time = \"0s\"\nhead_bytes = 1023"),
         "fanwire.toml:2: limits.head_time: expected more than 0s\nfanwire.toml:3: limits.head_bytes: expected 1KiB or more"
+    );
+    assert_eq!(
+        error("[storage]\ndeliver = \"before_comit\""),
+        "fanwire.toml:2: storage.deliver: unknown value; did you mean \"before_commit\"?"
     );
     assert_eq!(error("[[server]]\nreactors = 1"), "fanwire.toml:1: server: expected a table, found array");
     assert_eq!(

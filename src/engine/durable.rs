@@ -1,10 +1,11 @@
-//! The engine of a server with storage: what has to outlive the process counts once it is committed, and nothing passes it.
+//! The engine of a server with storage: what has to outlive the process counts once it is committed, and nothing passes it; or
+//! it counts at once, and only answers wait.
 
 use super::{Change, Engine, Transaction};
 use crate::exchange::{Refusal, TopicId};
 use crate::message::{Seq, Stamp};
 use crate::storage::thread::Unit;
-use crate::storage::{Batch, KnownKey, Notes, Report, Stored, TokenChange};
+use crate::storage::{Batch, Deliver, KnownKey, Notes, Report, Stored, TokenChange};
 use crossbeam_channel::Sender;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -17,10 +18,15 @@ const EVICTIONS: usize = 1_000;
 
 pub struct Durable {
     units: Sender<Unit>,
+    deliver: Deliver,
+    /// The file says that somebody delivers before the commit, so that may be done.
+    ahead: bool,
     /// Each with the number of the unit that has to be committed before it counts.
     waiting: VecDeque<(u64, Transaction)>,
     submitted: u64,
     committed: u64,
+    /// The unit behind which all is committed that was returned.
+    released: u64,
     /// Failures so far.
     generation: u64,
     available: bool,
@@ -38,13 +44,17 @@ pub struct Durable {
 
 impl Durable {
     /// `units` is the way to the storage's thread.
-    pub fn new(units: Sender<Unit>) -> Durable {
+    pub fn new(units: Sender<Unit>, deliver: Deliver) -> Durable {
+        let ahead = (deliver == Deliver::BeforeCommit).then_some(true);
         Durable {
             units,
+            deliver,
+            ahead: false,
             waiting: VecDeque::new(),
             // There is no unit 0: a report about it would mean nothing.
             submitted: 1,
             committed: 1,
+            released: 1,
             generation: 0,
             available: true,
             pending: VecDeque::new(),
@@ -52,7 +62,7 @@ impl Durable {
             newest: HashMap::new(),
             ends: 0,
             evicted: VecDeque::new(),
-            notes: Notes::default(),
+            notes: Notes { ahead, ..Notes::default() },
         }
     }
 
@@ -66,6 +76,20 @@ impl Durable {
 
     pub fn is_available(&self) -> bool {
         self.available
+    }
+
+    /// What counts may not be committed yet.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// The unit whose commit has to be awaited before anybody may rely on what was returned last; `None`: it is there.
+    pub fn uncommitted(&self) -> Option<u64> {
+        (self.released > self.committed).then_some(self.released)
+    }
+
+    pub fn committed(&self) -> u64 {
+        self.committed
     }
 
     #[cfg(test)]
@@ -111,10 +135,30 @@ impl Durable {
         !self.evicted.is_empty()
     }
 
+    /// Commits work again: whoever relies on what counted before waits for this unit, with which the last of it is committed.
+    pub fn catch_up(&mut self, head: Stamp) {
+        if self.ahead && self.available {
+            let batch = Batch { head, notes: self.take_notes(EVICTIONS), ..Batch::default() };
+            self.submitted += 1;
+            self.released = self.submitted;
+            self.send(self.submitted, batch);
+        }
+    }
+
+    /// Nothing comes any more. If all is committed then, nobody has seen more than the file has.
+    pub fn close(&mut self, head: Stamp) {
+        if self.deliver == Deliver::BeforeCommit {
+            self.notes.ahead = Some(false);
+            self.settle(head);
+        }
+    }
+
     /// The storage's thread says something. Returns what will never count, in order.
     pub fn hear(&mut self, report: &Report) -> VecDeque<(u64, Transaction)> {
         match *report {
             Report::Committed(number) => {
+                // The first commit says so in the file.
+                self.ahead |= self.deliver == Deliver::BeforeCommit;
                 self.committed = self.committed.max(number);
                 while self.pending.front().is_some_and(|&(unit, _)| unit <= number) {
                     self.pending_bytes -= self.pending.pop_front().map_or(0, |(_, bytes)| bytes);
@@ -126,13 +170,17 @@ impl Durable {
                 self.generation = generation + 1;
                 self.available = false;
                 self.submitted = self.committed;
+                self.released = self.committed;
                 self.pending.clear();
                 self.pending_bytes = 0;
                 self.newest.clear();
                 self.ends = 0;
                 return std::mem::take(&mut self.waiting);
             }
-            Report::Recovered => self.available = true,
+            Report::Recovered => {
+                self.ahead |= self.deliver == Deliver::BeforeCommit;
+                self.available = true;
+            }
         }
         VecDeque::new()
     }
@@ -190,10 +238,11 @@ impl Engine for Durable {
     }
 
     fn ordered(&mut self) -> Option<Transaction> {
-        if self.waiting.front()?.0 > self.committed {
+        if self.waiting.front()?.0 > self.committed && !self.ahead {
             return None;
         }
-        let (_, transaction) = self.waiting.pop_front()?;
+        let (after, transaction) = self.waiting.pop_front()?;
+        self.released = after;
         for change in &transaction.changes {
             match change {
                 Change::Append { topic, message, .. } if message.stored => {

@@ -134,6 +134,8 @@ impl Hub {
         // A refusal goes through the gate, too: it may be due to what is not released yet.
         let can_store = self.storage_refusal().is_none();
         let (result, changes) = match self.judge_write(&write, can_store) {
+            // What is the same may not be committed yet.
+            Ok(Some(_)) if !can_store && self.is_ahead() => (Err(WriteRefusal::Unavailable), SmallVec::new()),
             Ok(Some(unchanged)) => (Ok(Written { version: unchanged, created: false }), SmallVec::new()),
             Ok(None) => {
                 let (written, change) = self.stamp_write(write);

@@ -38,7 +38,7 @@ use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
 use crate::exchange::{Answer, ConversationId, Grant, Legacy, Notice, Published, Question, Reach, Refusal, Selection};
 use crate::exchange::{TokenDigest, WriteRefusal, Written};
-use crate::message::{Stamp, TopicName};
+use crate::message::{Seq, Stamp, TopicName};
 use crate::metrics::Metrics;
 use crate::storage::Key;
 use ages::{Ages, Aging};
@@ -136,6 +136,8 @@ pub struct Hub {
     released: Stamp,
     /// Messages with a smaller stamp were of an earlier process.
     history_begins: Stamp,
+    /// The epoch of what was stored up to here: that process had delivered more of it than there is.
+    renewed: Seq,
     /// The greatest stamp of a stored message whose topic is no more.
     removed: Stamp,
     topics: Topics,
@@ -165,12 +167,32 @@ pub struct Hub {
 /// What happens when a transaction has been applied.
 enum Waiting {
     Nothing,
-    Published { origin: Origin, published: Vec<Published>, report: Option<Selection> },
-    Deleted { origin: Origin, topics: usize },
-    Refused { origin: Origin, refusal: Refusal },
-    Announced { origin: Origin, notice: Arc<Notice> },
-    Written { origin: Origin, result: Result<Written, WriteRefusal> },
-    Issued { origin: Origin },
+    /// `kept`: it has something that has to outlive the process, or had it before.
+    Published {
+        origin: Origin,
+        published: Vec<Published>,
+        report: Option<Selection>,
+        kept: bool,
+    },
+    Deleted {
+        origin: Origin,
+        topics: usize,
+    },
+    Refused {
+        origin: Origin,
+        refusal: Refusal,
+    },
+    Announced {
+        origin: Origin,
+        notice: Arc<Notice>,
+    },
+    Written {
+        origin: Origin,
+        result: Result<Written, WriteRefusal>,
+    },
+    Issued {
+        origin: Origin,
+    },
 }
 
 /// What the hub knows of one reactor.
@@ -227,6 +249,7 @@ impl Hub {
             waiting: VecDeque::new(),
             released: first,
             history_begins: first,
+            renewed: Seq(0),
             removed: Stamp::default(),
             topics: Topics::default(),
             totals: Totals::default(),
@@ -305,6 +328,16 @@ impl Hub {
     /// whoever has read one finds the messages everywhere.
     pub fn take_acknowledgements(&mut self) -> impl Iterator<Item = (usize, ToReactor)> {
         std::mem::take(&mut self.acknowledgements).into_iter()
+    }
+
+    /// Nobody is there any more who could ask.
+    pub fn close(&mut self, now: Now) {
+        self.enter(now);
+        self.release();
+        let head = self.sequencer.last();
+        if let Some(durable) = self.durable() {
+            durable.close(head);
+        }
     }
 
     fn enter(&mut self, now: Now) {
@@ -386,7 +419,17 @@ impl Hub {
         self.reactors[usize::from(origin.reactor)].replies.push(reply);
     }
 
-    fn acknowledge(&mut self, origin: Origin, answer: Answer) {
+    /// `kept`: the answer says of something that it is, for which a commit may have to be awaited.
+    fn acknowledge(&mut self, origin: Origin, kept: bool, answer: Answer) {
+        if let Some(storing) = &mut self.storing
+            && let Some(unit) = self.engine.durable().and_then(|durable| durable.uncommitted())
+        {
+            return storing.answer_after(unit, storing::Late { origin, kept, answer });
+        }
+        self.acknowledge_now(origin, answer);
+    }
+
+    fn acknowledge_now(&mut self, origin: Origin, answer: Answer) {
         let reply = ToReactor::Answer { connection: origin.connection, ticket: origin.ticket, answer: Box::new(answer) };
         self.acknowledgements.push((usize::from(origin.reactor), reply));
     }
@@ -420,15 +463,15 @@ impl Hub {
             self.released = transaction.head;
             match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
                 Waiting::Nothing => {}
-                Waiting::Published { origin, published, report } => {
+                Waiting::Published { origin, published, report, kept } => {
                     let report = report.map(|selection| Box::new(self.report(&selection)));
-                    self.acknowledge(origin, Answer::Published { published, report });
+                    self.acknowledge(origin, kept, Answer::Published { published, report });
                 }
-                Waiting::Deleted { origin, topics } => self.acknowledge(origin, Answer::Deleted(topics)),
-                Waiting::Refused { origin, refusal } => self.acknowledge(origin, Answer::Refused(refusal)),
+                Waiting::Deleted { origin, topics } => self.acknowledge(origin, topics > 0, Answer::Deleted(topics)),
+                Waiting::Refused { origin, refusal } => self.acknowledge(origin, false, Answer::Refused(refusal)),
                 Waiting::Announced { origin, notice } => self.announce(origin, &notice),
-                Waiting::Written { origin, result } => self.acknowledge(origin, Answer::Written(result)),
-                Waiting::Issued { origin } => self.acknowledge(origin, Answer::Issued),
+                Waiting::Written { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Written(result)),
+                Waiting::Issued { origin } => self.acknowledge(origin, true, Answer::Issued),
             }
         }
     }
@@ -437,7 +480,7 @@ impl Hub {
         for reactor in &mut self.reactors {
             reactor.replies.push(ToReactor::Announce(notice.clone()));
         }
-        self.acknowledge(origin, Answer::Announced);
+        self.acknowledge(origin, matches!(**notice, Notice::Revoked(_)), Answer::Announced);
     }
 
     /// Writes the sums to where the metrics are read.

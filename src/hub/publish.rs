@@ -58,6 +58,8 @@ impl Hub {
                 let known = (entry.topic.clone(), key.clone());
                 if let Some(stamp) = self.keys.find(&known, self.settings.key_age, self.now.micros) {
                     judged.push(Judged::Known(stamp));
+                    // It may not be committed yet.
+                    durable |= self.is_ahead();
                     continue;
                 }
                 if let Some(&same) = first.get(&(&entry.topic, &**key)) {
@@ -127,7 +129,9 @@ impl Hub {
             };
             published.push(Published { stamp, duplicate });
         }
-        self.submit(changes, Waiting::Published { origin, published, report });
+        let is_kept = |change: &Change| matches!(change, Change::Append { kept: Some(_), .. });
+        let kept = published.iter().any(|published| published.duplicate) || changes.iter().any(is_kept);
+        self.submit(changes, Waiting::Published { origin, published, report, kept });
     }
 
     /// Gives a message its stamp, its id, and its place in the topic's history if it is stored.

@@ -9,8 +9,11 @@ use crate::hub::sequencer::Sequencer;
 use crate::hub::storing::Storing;
 use crate::hub::topic::{Past, Position};
 use crate::message::{Message, Stamp, TopicName};
-use crate::storage::{Loaded, Remains, Stored};
+use crate::storage::{Loaded, Notes, Remains, Stored};
 use std::sync::Arc;
+
+/// More writes of one document than may have been delivered and lost: so many don't wait for the disk.
+const LOST_VERSIONS: u64 = 1_000_000;
 
 impl Hub {
     /// Takes over what was loaded, and keeps what has to outlive the process from now on. The hub must be new.
@@ -27,6 +30,10 @@ impl Hub {
         }
         self.removed = loaded.removed;
         self.documents.forget_versions(loaded.forgotten);
+        self.renewed = loaded.renewed;
+        if loaded.ahead {
+            self.pass_what_was_seen(&loaded.messages, &mut durable.notes);
+        }
         loaded.tokens.into_iter().for_each(|(token, grant)| self.tokens.restore(token, grant));
         self.engine = Box::new(durable);
         // The new process's first stamp has to be known before anything else is.
@@ -43,7 +50,7 @@ impl Hub {
         for (name, remains) in loaded.topics {
             match remains.forgotten {
                 _ if self.topics.find(&name).is_some() => {}
-                Some(at) => forgotten.push((at, name, past(&remains))),
+                Some(at) => forgotten.push((at, name, self.past(&remains))),
                 None => self.restore_empty(name, &remains),
             }
         }
@@ -69,10 +76,28 @@ impl Hub {
         self.count();
     }
 
+    /// Subscribers may have seen more than there is: nothing of that is to be mistaken for what comes now.
+    fn pass_what_was_seen(&mut self, messages: &[Stored], notes: &mut Notes) {
+        // Offsets that were lost are given again, but under another epoch.
+        self.renewed = self.sequencer.last().seq;
+        let versions = messages.iter().filter(|stored| stored.group.is_some()).map(|stored| stored.message.id.max(0) as u64);
+        if let Some(newest) = versions.max() {
+            self.documents.forget_versions(newest + LOST_VERSIONS);
+            notes.forgotten = newest + LOST_VERSIONS;
+        }
+        notes.renewed = self.renewed;
+        notes.ahead = notes.ahead.or(Some(false));
+    }
+
+    /// The epoch of a message that was stored with this one.
+    fn epoch(&self, stamp: Stamp, stored: u64) -> u64 {
+        if stamp.seq <= self.renewed { self.renewed.0 } else { stored }
+    }
+
     fn restore_message(&mut self, stored: Stored, since: u64) {
         let Stored { message, previous, group, .. } = stored;
         let keep = group.map_or(Keep::Window, |group| Keep::Newest { group });
-        let position = Position { epoch: message.epoch, offset: message.offset };
+        let position = Position { epoch: self.epoch(message.stamp, message.epoch), offset: message.offset };
         let id = match self.topics.find(&message.topic) {
             Some(id) => id,
             None => self.restore_topic(message.topic.clone(), keep, previous),
@@ -86,7 +111,7 @@ impl Hub {
         topic.position = position;
         topic.published = topic.published.max(message.id.max(0) as u64);
         let aging = Aging { topic: id, seq: message.stamp.seq, since };
-        let message = at(message, since);
+        let message = at(message, since, position.epoch);
         self.totals.logged += 1;
         self.totals.log_bytes += kept_bytes(&message.payload, message.event.as_deref());
         self.totals.stored += u64::from(!topic.name.is_reserved());
@@ -114,10 +139,16 @@ impl Hub {
     }
 
     fn restore_empty(&mut self, name: TopicName, remains: &Remains) {
+        let position = self.past(remains).position;
         let id = self.restore_topic(name, Keep::Window, remains.floor);
         let topic = self.topics.get_mut(id).expect("it was created just now");
-        topic.position = Position { epoch: remains.epoch, offset: remains.offset };
+        topic.position = position;
         topic.published = remains.published;
+    }
+
+    fn past(&self, remains: &Remains) -> Past {
+        let epoch = self.epoch(remains.floor, remains.epoch);
+        Past { position: Position { epoch, offset: remains.offset }, newest: remains.floor }
     }
 
     fn restore_topic(&mut self, name: TopicName, keep: Keep, floor: Stamp) -> TopicId {
@@ -129,12 +160,9 @@ impl Hub {
     }
 }
 
-fn past(remains: &Remains) -> Past {
-    Past { position: Position { epoch: remains.epoch, offset: remains.offset }, newest: remains.floor }
-}
-
-/// The message with its age.
-fn at(mut message: Arc<Message>, since: u64) -> Arc<Message> {
-    Arc::get_mut(&mut message).expect("nobody else has what was just loaded").ordered_micros = since;
+/// The message with its age, and its epoch of today.
+fn at(mut message: Arc<Message>, since: u64, epoch: u64) -> Arc<Message> {
+    let changed = Arc::get_mut(&mut message).expect("nobody else has what was just loaded");
+    (changed.ordered_micros, changed.epoch) = (since, epoch);
     message
 }

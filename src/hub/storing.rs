@@ -4,7 +4,7 @@ use crate::engine::durable::Durable;
 use crate::engine::{Change, Kept, Transaction};
 use crate::exchange::{Answer, Refusal, Revocation, TopicId, WriteRefusal};
 use crate::hub::log::{Keep, kept_bytes};
-use crate::hub::request::ToHub;
+use crate::hub::request::{Origin, ToHub};
 use crate::hub::topic::Topic;
 use crate::hub::{Hub, Waiting};
 use crate::message::{Message, Stamp, TopicName};
@@ -26,9 +26,24 @@ pub struct Storing {
     due: Option<u64>,
     /// What was asked behind a deletion that waits: a topic of that name begins anew, but not before the old one has ended.
     held: VecDeque<ToHub>,
+    /// Answers to what counts already, each with the unit that has to be committed before it is given.
+    late: VecDeque<(u64, Late)>,
+}
+
+/// An answer, and whether it would say of something that it is kept.
+#[derive(Debug)]
+pub struct Late {
+    pub origin: Origin,
+    pub kept: bool,
+    pub answer: Answer,
 }
 
 impl Storing {
+    pub fn answer_after(&mut self, unit: u64, late: Late) {
+        debug_assert!(self.late.back().is_none_or(|&(last, _)| last <= unit));
+        self.late.push_back((unit, late));
+    }
+
     pub fn due(&self) -> Option<u64> {
         self.due
     }
@@ -47,6 +62,11 @@ impl Hub {
 
     pub(super) fn can_store(&mut self) -> bool {
         self.durable().is_none_or(|durable| durable.is_available())
+    }
+
+    /// Whether what counts may not be committed yet.
+    pub(super) fn is_ahead(&mut self) -> bool {
+        self.durable().is_some_and(|durable| durable.is_ahead())
     }
 
     /// Publishes, deletes or writes, unless that has to wait for the end of a topic.
@@ -237,8 +257,45 @@ impl Hub {
             // The stamps that were given stay given.
             self.submit(SmallVec::new(), Waiting::Nothing);
         }
+        match report {
+            Report::Committed(_) => {}
+            Report::Failed { .. } => self.refuse_late(),
+            Report::Recovered => self.catch_up(),
+        }
+        self.answer_late();
         self.order_held();
         self.count_storage(&report);
+    }
+
+    /// Gives the answers that waited for what is committed now.
+    fn answer_late(&mut self) {
+        let Some(committed) = self.durable().map(|durable| durable.committed()) else { return };
+        while let Some(storing) = &mut self.storing
+            && let Some((_, late)) = storing.late.pop_front_if(|(after, _)| *after <= committed)
+        {
+            self.acknowledge_now(late.origin, late.answer);
+        }
+    }
+
+    /// A commit failed. What counts already stays, and is committed with the recovery; but nobody is told that it is kept.
+    fn refuse_late(&mut self) {
+        let late = self.storing.as_mut().map(|storing| std::mem::take(&mut storing.late)).unwrap_or_default();
+        for (_, Late { origin, kept, answer }) in late {
+            let answer = match answer {
+                answer if !kept => answer,
+                Answer::Written(_) => Answer::Written(Err(WriteRefusal::Unavailable)),
+                _ => Answer::Refused(Refusal::StorageUnavailable),
+            };
+            self.totals.refused += u64::from(kept);
+            self.acknowledge_now(origin, answer);
+        }
+    }
+
+    fn catch_up(&mut self) {
+        let head = self.sequencer.last();
+        if let Some(durable) = self.durable() {
+            durable.catch_up(head);
+        }
     }
 
     /// Takes back what a failed commit would have kept.
@@ -285,17 +342,17 @@ impl Hub {
             Waiting::Nothing => {}
             Waiting::Published { origin, .. } | Waiting::Deleted { origin, .. } => {
                 self.totals.refused += 1;
-                self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable));
+                self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable));
             }
             Waiting::Written { origin, .. } => {
                 self.totals.refused += 1;
-                self.acknowledge(origin, Answer::Written(Err(WriteRefusal::Unavailable)));
+                self.acknowledge_now(origin, Answer::Written(Err(WriteRefusal::Unavailable)));
             }
-            Waiting::Issued { origin } => self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable)),
-            Waiting::Refused { origin, refusal } => self.acknowledge(origin, Answer::Refused(refusal)),
+            Waiting::Issued { origin } => self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable)),
+            Waiting::Refused { origin, refusal } => self.acknowledge_now(origin, Answer::Refused(refusal)),
             // What was revoked comes back with the next process: nobody may believe it.
             Waiting::Announced { origin, .. } if revokes => {
-                self.acknowledge(origin, Answer::Refused(Refusal::StorageUnavailable));
+                self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable));
             }
             // Nobody keeps it.
             Waiting::Announced { origin, notice } => self.announce(origin, &notice),

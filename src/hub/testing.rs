@@ -12,8 +12,8 @@ use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp};
 use crate::metrics::Metrics;
-use crate::storage::Loaded;
 use crate::storage::thread::Unit;
+use crate::storage::{Deliver, Loaded};
 use crossbeam_channel::{Receiver, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -120,11 +120,11 @@ impl Bench {
     }
 
     /// A hub that goes on where another one stopped, and what it wants to be committed.
-    pub fn restored(settings: Settings, loaded: Loaded, now: Now) -> (Bench, Receiver<Unit>) {
+    pub fn restored(settings: Settings, loaded: Loaded, deliver: Deliver, now: Now) -> (Bench, Receiver<Unit>) {
         let metrics = Arc::new(Metrics::new(2));
         let (sender, units) = unbounded();
         let mut hub = Hub::new(settings, 2, now, metrics.clone());
-        hub.restore(loaded, Durable::new(sender));
+        hub.restore(loaded, Durable::new(sender, deliver));
         hub.check();
         (Bench { hub, now, metrics, inboxes: Default::default() }, units)
     }

@@ -66,7 +66,7 @@ pub fn run(mut hub: Hub, requests: Receiver<ToHub>, mut ports: Vec<Box<dyn Port>
             let _ = done.send(());
         }
         if over {
-            return;
+            return hub.close(now);
         }
         let now = clock.now();
         let until = now.micros + READ_MICROS;

@@ -19,10 +19,21 @@ pub mod thread;
 use crate::exchange::{Grant, Revocation, TokenDigest};
 use crate::message::{Message, Seq, Stamp, TopicName};
 use hashbrown::HashMap;
+use serde::Deserialize;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// When subscribers get what has to outlive the process. Its publisher is answered after the commit in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deliver {
+    #[default]
+    AfterCommit,
+    /// At once: a crash may take back what they have seen.
+    BeforeCommit,
+}
 
 /// An idempotency key counts within its topic.
 pub type Key = Arc<(TopicName, Box<str>)>;
@@ -83,6 +94,10 @@ pub struct Notes {
     /// The greatest version of a document that is no more.
     pub forgotten: u64,
     pub expired: Vec<TokenDigest>,
+    /// Whether there is somebody from now on who delivers before the commit.
+    pub ahead: Option<bool>,
+    /// Epochs of what was stored up to here count no more: this is the new one.
+    pub renewed: Seq,
 }
 
 impl Notes {
@@ -96,6 +111,8 @@ impl Notes {
         self.removed = self.removed.max(later.removed);
         self.forgotten = self.forgotten.max(later.forgotten);
         self.expired.extend(later.expired);
+        self.ahead = later.ahead.or(self.ahead);
+        self.renewed = self.renewed.max(later.renewed);
     }
 }
 
@@ -159,6 +176,9 @@ pub struct Loaded {
     pub tokens: Vec<(TokenDigest, Grant)>,
     /// The greatest version of a document that is no more.
     pub forgotten: u64,
+    /// Its process delivered before the commit, and did not come to its end: subscribers may have more than this.
+    pub ahead: bool,
+    pub renewed: Seq,
 }
 
 /// Where batches are committed. A commit that returns is synced.
@@ -236,7 +256,8 @@ impl std::error::Error for Unusable {}
 pub enum Report {
     /// Every unit up to this number is committed.
     Committed(u64),
-    /// What was not reported as committed never will be, and neither will units of this generation that are on their way.
+    /// What was not reported as committed never will be, and neither will units of this generation that are on their way;
+    /// what is delivered before the commit is committed with the recovery, or behind it.
     Failed { generation: u64 },
     /// Commits work again.
     Recovered,

@@ -22,12 +22,15 @@ const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
 const TOKENS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("tokens");
 
-/// The records of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps; a version.
+/// The records of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps; a version; 1 while
+/// somebody delivers before the commit; a `Seq`.
 const FORMAT: &str = "format";
 const HEAD: &str = "head";
 const BEGINS: &str = "begins";
 const REMOVED: &str = "removed";
 const FORGOTTEN: &str = "forgotten";
+const AHEAD: &str = "ahead";
+const RENEWED: &str = "renewed";
 
 /// The form of all records.
 const OUR_FORMAT: u64 = 1;
@@ -259,10 +262,11 @@ fn read_stamp(meta: &impl ReadableTable<&'static str, &'static [u8]>, name: &'st
     stamp.map(Some).ok_or_else(|| unreadable(name))
 }
 
-fn read_forgotten(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<u64, Why> {
-    let Some(value) = meta.get(FORGOTTEN)? else { return Ok(0) };
-    let version = Reader::open(FORGOTTEN.as_bytes(), value.value()).and_then(|mut value| value.number());
-    version.ok_or_else(|| unreadable(FORGOTTEN))
+/// 0 if there is none.
+fn read_number(meta: &impl ReadableTable<&'static str, &'static [u8]>, name: &'static str) -> Result<u64, Why> {
+    let Some(value) = meta.get(name)? else { return Ok(0) };
+    let number = Reader::open(name.as_bytes(), value.value()).and_then(|mut value| value.number());
+    number.ok_or_else(|| unreadable(name))
 }
 
 fn read(database: &Database) -> Result<Loaded, Why> {
@@ -273,7 +277,9 @@ fn read(database: &Database) -> Result<Loaded, Why> {
         head: (number > 0).then_some(head),
         begins: read_stamp(&meta, BEGINS)?,
         removed: read_stamp(&meta, REMOVED)?.unwrap_or_default(),
-        forgotten: read_forgotten(&meta)?,
+        forgotten: read_number(&meta, FORGOTTEN)?,
+        ahead: read_number(&meta, AHEAD)? > 0,
+        renewed: Seq(read_number(&meta, RENEWED)?),
         ..Loaded::default()
     };
     let mut names = HashSet::new();
@@ -367,8 +373,13 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
     if batch.notes.removed > read_stamp(&meta, REMOVED).ok().flatten().unwrap_or_default() {
         meta.insert(REMOVED, Writer::new(&mut out).stamp(batch.notes.removed).seal(REMOVED.as_bytes()))?;
     }
-    if batch.notes.forgotten > read_forgotten(&meta).unwrap_or(0) {
-        meta.insert(FORGOTTEN, Writer::new(&mut out).number(batch.notes.forgotten).seal(FORGOTTEN.as_bytes()))?;
+    for (name, number) in [(FORGOTTEN, batch.notes.forgotten), (RENEWED, batch.notes.renewed.0)] {
+        if number > read_number(&meta, name).unwrap_or(0) {
+            meta.insert(name, Writer::new(&mut out).number(number).seal(name.as_bytes()))?;
+        }
+    }
+    if let Some(ahead) = batch.notes.ahead {
+        meta.insert(AHEAD, Writer::new(&mut out).number(ahead.into()).seal(AHEAD.as_bytes()))?;
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ struct Model {
     topics: BTreeMap<String, Remains>,
     begins: Option<Stamp>,
     removed: Stamp,
+    ahead: bool,
+    renewed: Seq,
 }
 
 impl Model {
@@ -52,6 +54,8 @@ impl Model {
         }
         self.begins = batch.notes.begins.or(self.begins);
         self.removed = self.removed.max(batch.notes.removed);
+        self.ahead = batch.notes.ahead.unwrap_or(self.ahead);
+        self.renewed = self.renewed.max(batch.notes.renewed);
     }
 
     fn of(loaded: &Loaded) -> Model {
@@ -66,6 +70,8 @@ impl Model {
             topics: loaded.topics.iter().map(|(name, remains)| (name.as_str().to_owned(), *remains)).collect(),
             begins: loaded.begins,
             removed: loaded.removed,
+            ahead: loaded.ahead,
+            renewed: loaded.renewed,
         }
     }
 }
@@ -98,6 +104,9 @@ fn batch(random: &mut Random, model: &Model, seq: &mut u64) -> Batch {
         batch.notes.topics.insert(format!("t{}", random.below(9)).as_str().into(), Some(remains));
     }
     batch.notes.keys_until = Seq(seq.saturating_sub(40));
+    if random.below(4) == 0 {
+        (batch.notes.ahead, batch.notes.renewed) = (Some(random.below(2) == 0), Seq(random.below(1_000) as u64));
+    }
     batch.notes.begins = model.begins.is_none().then(|| stamp(1));
     batch
 }

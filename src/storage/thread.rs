@@ -1,7 +1,7 @@
 //! The storage's thread: what has queued becomes one commit, then the hub hears of it.
 
 use crate::message::Seq;
-use crate::storage::{Batch, Report, Storage};
+use crate::storage::{Batch, Deliver, Report, Storage};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -25,60 +25,73 @@ pub struct Unit {
 }
 
 /// Commits units in their order until nobody is left who could send one.
-pub fn run(storage: Box<dyn Storage>, last: Seq, units: &Receiver<Unit>, report: impl Fn(Report)) {
-    Writer { storage, last, generation: 0, steady: STEADY, owed: Batch::default(), report }.run(units);
+pub fn run(storage: Box<dyn Storage>, deliver: Deliver, last: Seq, units: &Receiver<Unit>, report: impl Fn(Report)) {
+    let mut writer = Writer::new(storage, deliver, last, report);
+    while let Ok(first) = units.recv() {
+        if !writer.turn(first, units) {
+            return;
+        }
+    }
 }
 
-struct Writer<R> {
+pub struct Writer<R> {
     storage: Box<dyn Storage>,
+    deliver: Deliver,
     /// No message after it is committed.
     last: Seq,
-    /// Failures so far: units of an earlier one were discarded.
+    /// Failures so far: units of an earlier one failed with it.
     generation: u64,
+    /// Failed units of this generation and later ones were delivered already, and stay.
+    whole_from: u64,
     /// Commits since the last recovery, up to [`STEADY`].
     steady: u32,
-    /// What discarded units leave, for the next commit.
+    /// What failed units leave, for the next commit.
     owed: Batch,
     report: R,
 }
 
 impl<R: Fn(Report)> Writer<R> {
-    fn run(&mut self, units: &Receiver<Unit>) {
-        while let Ok(first) = units.recv() {
-            let (mut number, mut batch) = (0, std::mem::take(&mut self.owed));
-            let (mut records, mut bytes) = (batch.records(), batch.bytes());
-            let mut next = Some(first);
-            while let Some(unit) = next {
-                records += unit.batch.records();
-                bytes += unit.batch.bytes();
-                if unit.generation == self.generation {
-                    number = unit.number;
-                    batch.add(unit.batch);
-                } else {
-                    owe(&mut batch, unit.batch);
-                }
-                let full = records >= RECORDS || bytes >= BYTES;
-                next = if full { None } else { units.try_recv().ok() };
+    /// `last`: no message after it is in the storage.
+    pub fn new(storage: Box<dyn Storage>, deliver: Deliver, last: Seq, report: R) -> Writer<R> {
+        Writer { storage, deliver, last, generation: 0, whole_from: u64::MAX, steady: STEADY, owed: Batch::default(), report }
+    }
+
+    /// Makes one commit of what has queued. False if nobody is left for whom it would have to be made once more.
+    pub fn turn(&mut self, first: Unit, units: &Receiver<Unit>) -> bool {
+        let (mut number, mut batch) = (0, std::mem::take(&mut self.owed));
+        let (mut records, mut bytes) = (batch.records(), batch.bytes());
+        let mut next = Some(first);
+        while let Some(unit) = next {
+            records += unit.batch.records();
+            bytes += unit.batch.bytes();
+            if unit.generation == self.generation {
+                number = unit.number;
+                batch.add(unit.batch);
+            } else {
+                self.owe(&mut batch, unit.generation, unit.batch);
             }
-            if number == 0 {
-                self.owed = batch;
-                continue;
+            let full = records >= RECORDS || bytes >= BYTES;
+            next = if full { None } else { units.try_recv().ok() };
+        }
+        if number == 0 {
+            self.owed = batch;
+            return true;
+        }
+        match self.storage.commit(&batch) {
+            Ok(()) => {
+                self.committed(batch.head.seq);
+                self.steady = STEADY.min(self.steady + 1);
+                (self.report)(Report::Committed(number));
+                true
             }
-            match self.storage.commit(&batch) {
-                Ok(()) => {
-                    self.last = self.last.max(batch.head.seq);
-                    self.steady = STEADY.min(self.steady + 1);
-                    (self.report)(Report::Committed(number));
-                }
-                Err(failure) => {
-                    tracing::error!(%failure, "storage fails: publications of stored messages are refused until it works again");
-                    owe(&mut self.owed, batch);
-                    (self.report)(Report::Failed { generation: self.generation });
-                    self.generation += 1;
-                    if !self.recover(units) {
-                        return;
-                    }
-                }
+            Err(failure) => {
+                tracing::error!(%failure, "storage fails: publications of stored messages are refused until it works again");
+                let mut owed = Batch::default();
+                self.owe(&mut owed, self.generation, batch);
+                self.owed = owed;
+                (self.report)(Report::Failed { generation: self.generation });
+                self.generation += 1;
+                self.recover(units)
             }
         }
     }
@@ -93,7 +106,12 @@ impl<R: Fn(Report)> Writer<R> {
             if waits {
                 match units.recv_timeout(RETRY) {
                     // They were on their way when the hub heard of the failure.
-                    Ok(unit) => std::iter::once(unit).chain(units.try_iter()).for_each(|unit| owe(&mut self.owed, unit.batch)),
+                    Ok(unit) => {
+                        let on_their_way = std::iter::once(unit).chain(units.try_iter());
+                        let mut owed = std::mem::take(&mut self.owed);
+                        on_their_way.for_each(|unit| self.owe(&mut owed, unit.generation, unit.batch));
+                        self.owed = owed;
+                    }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return false,
                 }
@@ -101,8 +119,8 @@ impl<R: Fn(Report)> Writer<R> {
             waits = true;
             let failure = match self.storage.recover(self.last, &self.owed) {
                 Ok(()) => {
-                    self.last = self.last.max(self.owed.head.seq);
-                    self.owed = Batch::default();
+                    let owed = std::mem::take(&mut self.owed);
+                    self.committed(owed.head.seq);
                     tracing::warn!("storage works again");
                     (self.report)(Report::Recovered);
                     return true;
@@ -115,11 +133,23 @@ impl<R: Fn(Report)> Writer<R> {
             }
         }
     }
-}
 
-/// Of what was discarded, the stamps stay given, and the notes true.
-fn owe(owed: &mut Batch, discarded: Batch) {
-    owed.add(Batch { head: discarded.head, notes: discarded.notes, ..Batch::default() });
+    fn committed(&mut self, last: Seq) {
+        self.last = self.last.max(last);
+        if self.deliver == Deliver::BeforeCommit {
+            // The hub begins to deliver at once when it hears of the first commit.
+            self.whole_from = self.whole_from.min(self.generation);
+        }
+    }
+
+    /// What was delivered already stays as it is. Else it is discarded; its stamps stay given, and its notes true.
+    fn owe(&self, owed: &mut Batch, generation: u64, failed: Batch) {
+        if generation >= self.whole_from {
+            owed.add(failed);
+        } else {
+            owed.add(Batch { head: failed.head, notes: failed.notes, ..Batch::default() });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,7 +204,7 @@ mod tests {
         send(&sender, 5, 0, &[]);
         drop(sender);
         let (book, reports) = (Book::default(), Mutex::new(Vec::new()));
-        run(Box::new(book.clone()), Seq(0), &units, |report| reports.lock().unwrap().push(report));
+        run(Box::new(book.clone()), Deliver::AfterCommit, Seq(0), &units, |report| reports.lock().unwrap().push(report));
         assert_eq!(*reports.lock().unwrap(), [Report::Committed(4), Report::Committed(5)]);
         let commits = &book.0.lock().unwrap().0;
         assert!(commits[0].starts_with("up to 40 without [1, 2, 3, 0") && commits[1] == "up to 50 without []", "{commits:?}");
@@ -206,7 +236,9 @@ mod tests {
             }
             reports.lock().unwrap().push(report);
         };
-        let over = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(Box::new(book.clone()), Seq(5), &units, hear)));
+        let over = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(Box::new(book.clone()), Deliver::AfterCommit, Seq(5), &units, hear)
+        }));
         assert!(over.is_err());
         assert_eq!(
             book.0.lock().unwrap().0,

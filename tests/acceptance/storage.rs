@@ -21,6 +21,10 @@ pub struct House {
 
 impl House {
     pub fn new(test: &str) -> House {
+        House::delivering(test, "after_commit")
+    }
+
+    fn delivering(test: &str, deliver: &str) -> House {
         let directory = directory(test);
         let file = directory.join("fanwire.toml");
         let configuration = format!(
@@ -33,6 +37,7 @@ listen = "127.0.0.1:0"
 
 [storage]
 path = "data"
+deliver = "{deliver}"
 
 [push_stream]
 max_stored_messages = 1000000
@@ -176,10 +181,22 @@ fn publish_until_the_end(address: SocketAddr, round: usize, publisher: usize, se
 #[test]
 fn pb_13_what_was_answered_outlives_kill_9_once_and_with_its_stamp() {
     let house = House::new("storage-kills");
+    survives_kills(&house, ROUNDS);
+    house.remove();
+}
+
+#[test]
+fn pb_13_it_does_so_if_it_is_delivered_before_the_commit_too() {
+    let house = House::delivering("storage-kills-ahead", "before_commit");
+    survives_kills(&house, ROUNDS / 2);
+    house.remove();
+}
+
+fn survives_kills(house: &House, rounds: usize) {
     let mut random = Xorshift(20_261_128);
     let mut acknowledged: Vec<Acknowledged> = Vec::new();
     let mut before: Vec<Message> = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let (process, address) = house.start();
         let replayed = check_replay(address, &acknowledged);
         assert_eq!(replayed[..before.len()], before[..], "round {round}: what was there before stays as it was");
@@ -201,11 +218,10 @@ fn pb_13_what_was_answered_outlives_kill_9_once_and_with_its_stamp() {
         });
         acknowledged.sort_by_key(|message| message.seq);
     }
-    assert!(acknowledged.len() > 20 * ROUNDS, "only {} were published", acknowledged.len());
+    assert!(acknowledged.len() > 20 * rounds, "only {} were published", acknowledged.len());
     let (process, address) = house.start();
     check_replay(address, &acknowledged);
     kill(process);
-    house.remove();
 }
 
 /// Every acknowledged message is there, once, with its stamp, in order; whatever cursor a client has goes on from there.
@@ -309,6 +325,34 @@ fn an_extended_cable_goes_on_after_kill_9_with_the_position_that_it_had() {
     subscribe(&mut client, &history(&epoch, 9));
     assert_eq!(next(&mut client)["type"], "confirm_subscription");
     assert_eq!(next(&mut client)["type"], "reject_history");
+    kill(process);
+    house.remove();
+}
+
+#[test]
+fn what_is_delivered_before_the_commit_has_positions_that_outlive_a_stop_but_no_crash() {
+    let house = House::delivering("storage-cable-ahead", "before_commit");
+    let (mut process, mut address) = house.start();
+    let mut client = cable(address);
+    subscribe(&mut client, "");
+    assert_eq!(next(&mut client)["type"], "confirm_subscription");
+    broadcast(address, "1");
+    let mut place = next(&mut client);
+    for (signal, expected) in [(Signal::SIGTERM, "confirm_history"), (Signal::SIGKILL, "reject_history")] {
+        process.signal(signal);
+        process.wait();
+        (process, address) = house.start();
+        let mut client = cable(address);
+        let history = format!(r#","history":{{"streams":{{"s":{{"epoch":{},"offset":{}}}}}}}"#, place["epoch"], place["offset"]);
+        subscribe(&mut client, &history);
+        assert_eq!(next(&mut client)["type"], "confirm_subscription");
+        assert_eq!(next(&mut client)["type"], expected);
+        broadcast(address, "2");
+        let then = next(&mut client);
+        assert_eq!(then["offset"].as_u64(), place["offset"].as_u64().map(|offset| offset + 1));
+        assert_eq!(then["epoch"] == place["epoch"], signal == Signal::SIGTERM);
+        place = then;
+    }
     kill(process);
     house.remove();
 }

@@ -1,5 +1,6 @@
 //! A hub, its engine and a database on a disk for tests; the storage's thread is the test.
 
+mod ahead;
 mod documents;
 
 use crate::clock::{BEGINS, Now};
@@ -11,7 +12,7 @@ use crate::message::{Seq, Stamp};
 use crate::storage::faulty::{Disk, Random};
 use crate::storage::redb::Redb;
 use crate::storage::thread::Unit;
-use crate::storage::{Batch, Loaded, Report, Storage};
+use crate::storage::{Batch, Deliver, Loaded, Report, Storage};
 use crossbeam_channel::Receiver;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
@@ -45,7 +46,7 @@ impl House {
 
     fn on(disk: Disk, settings: Settings, now: Now) -> House {
         let (storage, loaded) = disk.load().unwrap();
-        let (bench, units) = Bench::restored(settings, loaded, now);
+        let (bench, units) = Bench::restored(settings, loaded, Deliver::AfterCommit, now);
         House { bench, units, disk, storage: Some(storage) }
     }
 
