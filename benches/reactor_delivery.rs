@@ -65,7 +65,7 @@ impl House {
         let push_stream = PushStream::new(config.push_stream, "bench".to_owned(), access.clone(), &mut encoders);
         let registry = Arc::new(Registry::new(vec![Arc::new(push_stream)], encoders, access));
         let mut house = House {
-            reactor: Reactor::new(0, registry, limits(), metrics.clone(), now),
+            reactor: Reactor::new(0, registry, limits(), metrics.clone(), Box::new(|_| false), now),
             hub: Hub::new(settings(), 1, now, metrics.clone()),
             now,
             metrics,

@@ -42,3 +42,4 @@ pub mod session;
 pub mod storage;
 pub mod units;
 pub mod websocket;
+pub mod workers;

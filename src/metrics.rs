@@ -49,6 +49,10 @@ counters! {
     RefusedConnections,
     /// Publications turned away because a bound was reached.
     RefusedBusy,
+    /// Jobs given to the workers, and those that came back: the difference wait or run.
+    Jobs, JobsDone,
+    /// Jobs that the workers had no room for.
+    RefusedJobs,
     /// Head, body or idle time ran out.
     TimedOut,
     /// Panics caught at a connection's boundary.

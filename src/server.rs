@@ -17,10 +17,12 @@ use crate::message::Seq;
 use crate::metrics::Metrics;
 use crate::reactor::inbox::{Bell, inbox};
 use crate::reactor::thread::{self as reactor_thread, Order, Setup, WAKER};
+use crate::reactor::working::Pools;
 use crate::reactor::{Control, Limits, listener};
 use crate::session::{Dialect, Door, Encoders, Registry};
 use crate::storage;
 use crate::storage::redb::Redb;
+use crate::workers::{self, Threads};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -36,6 +38,13 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// How long sent bytes may stay unacknowledged before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Hashing one password takes tens of milliseconds and megabytes on purpose.
+const PASSWORD_WORKERS: usize = 2;
+const PASSWORD_JOBS_MAX: usize = 64;
+/// Merging documents of the largest size takes tens of milliseconds; a job holds both and what comes of them.
+const DOCUMENT_WORKERS: usize = 2;
+const DOCUMENT_JOBS_MAX: usize = 64;
+
 /// How a thread ended: as it was asked to, or why not.
 type Ended = Result<(), String>;
 
@@ -47,6 +56,7 @@ pub struct Running {
     hub_thread: Option<JoinHandle<Ended>>,
     storage_thread: Option<JoinHandle<Ended>>,
     reactor_threads: Vec<JoinHandle<Ended>>,
+    workers: Vec<Threads>,
     /// Hears of every reactor that ends.
     ended: Receiver<()>,
     /// Hears why a thread ended that was not asked to.
@@ -88,6 +98,19 @@ impl ReactorHandle {
 /// # Errors
 /// An address that can't be listened on, or a system resource that is missing. Nothing runs then.
 pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
+    let (passwords, waiting_passwords) = workers::pool(PASSWORD_JOBS_MAX);
+    let (documents, waiting_documents) = workers::pool(DOCUMENT_JOBS_MAX);
+    let mut running = start_on(config, clock, Pools { passwords, documents })?;
+    running.workers.push(waiting_passwords.staffed("passwords", PASSWORD_WORKERS)?);
+    running.workers.push(waiting_documents.staffed("documents", DOCUMENT_WORKERS)?);
+    Ok(running)
+}
+
+/// A server whose slow work is done by whoever holds the queues of these pools.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_on(config: Config, clock: Clock, pools: Pools) -> io::Result<Running> {
     raise_descriptor_limit();
     let reactor_count = config.server.reactor_count();
     let metrics = Arc::new(Metrics::new(reactor_count));
@@ -115,12 +138,14 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
         let bell = Arc::new(Bell::new(mio::Waker::new(poll.registry(), WAKER)?));
         let (port, inbox) = inbox(bell.clone());
         let (order_sender, orders) = crossbeam_channel::unbounded();
-        ports.push(Box::new(port));
+        ports.push(Box::new(port.clone()));
         reactors.push(ReactorHandle { orders: order_sender, bell: bell.clone() });
         setups.push(Setup {
             index,
             poll,
             inbox,
+            port,
+            pools: pools.clone(),
             orders,
             bell,
             hub: hub_sender.clone(),
@@ -155,10 +180,13 @@ pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
         hub_thread: None,
         storage_thread: None,
         reactor_threads: Vec::new(),
+        workers: Vec::new(),
         ended,
         failures,
         drain_time: config.server.drain_time,
     };
+    // Only reactors submit work: its threads end after them.
+    drop(pools);
     for setup in setups {
         let ended = ended_sender.clone();
         let failed = failure_sender.clone();
@@ -364,7 +392,7 @@ impl Running {
             }
         }
         // Whoever watches `failures` may have taken a failure out: the threads tell it once more.
-        self.stop().map_err(io::Error::other)
+        self.stop(deadline).map_err(io::Error::other)
     }
 
     /// Hears why a thread ended that was not asked to: the server can't go on then. Ends when the server does.
@@ -372,13 +400,19 @@ impl Running {
         self.failures.clone()
     }
 
-    fn stop(&mut self) -> Ended {
+    /// Work that runs is waited for until the deadline.
+    fn stop(&mut self, deadline: Instant) -> Ended {
         for reactor in &self.shared.reactors {
             reactor.order(Order::Stop);
         }
         let mut result = Ok(());
         for thread in self.reactor_threads.drain(..) {
             result = result.and(ended(thread));
+        }
+        for threads in self.workers.drain(..) {
+            if !threads.end(deadline) {
+                tracing::warn!("what a worker still does is given up");
+            }
         }
         let _ = self.shared.hub.send(ToHub::Stop);
         // The storage ends when the hub has: everything before is committed.
@@ -412,7 +446,7 @@ fn ended(thread: JoinHandle<Ended>) -> Ended {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.stop();
+        let _ = self.stop(Instant::now());
     }
 }
 

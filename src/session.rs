@@ -8,8 +8,11 @@ use crate::exchange::{
 use crate::http::head::{Head, HeadError};
 use crate::http::response::Response;
 use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
+use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +106,9 @@ pub trait Session: Send {
 
     fn answered(&mut self, _answer: Answer, _actions: &mut Actions) {}
 
+    /// What [`Actions::work`] asked for is done.
+    fn worked(&mut self, _result: Box<dyn Any + Send>, _actions: &mut Actions) {}
+
     /// Something was announced to every session, or to this one.
     fn noticed(&mut self, _notice: &Notice, _actions: &mut Actions) {}
 
@@ -176,6 +182,35 @@ pub enum Delivery {
     PerSubscriber,
 }
 
+/// Who waits behind whom: each has threads of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkQueue {
+    /// Hashes that are slow on purpose.
+    Passwords,
+    /// Merges of large documents.
+    Documents,
+}
+
+/// What a session has done elsewhere, since it would keep its reactor too long.
+pub struct Job(Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>);
+
+impl Job {
+    pub fn new<R: Any + Send>(job: impl FnOnce() -> R + Send + 'static) -> Job {
+        Job(Box::new(move || Box::new(job())))
+    }
+
+    /// `None`: it panicked.
+    pub fn run(self) -> Option<Box<dyn Any + Send>> {
+        catch_unwind(AssertUnwindSafe(self.0)).ok()
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Job(…)")
+    }
+}
+
 #[derive(Debug)]
 pub enum Action {
     Accept,
@@ -197,6 +232,7 @@ pub enum Action {
     Show { encoding: EncodingId, message: Arc<Message> },
     Shown(Arc<Message>),
     Ask(Question),
+    Work { queue: WorkQueue, job: Job },
     WakeAt(u64),
 }
 
@@ -311,6 +347,12 @@ impl Actions {
 
     pub fn ask(&mut self, question: Question) {
         self.list.push(Action::Ask(question));
+    }
+
+    /// Has something slow done on another thread. [`Session::worked`] hears what it returns, unless this session has ended by then;
+    /// if it panics, the connection ends. When the queue is full, it is answered with [`Answer::Refused`] and [`Refusal::Busy`].
+    pub fn work<R: Any + Send>(&mut self, queue: WorkQueue, job: impl FnOnce() -> R + Send + 'static) {
+        self.list.push(Action::Work { queue, job: Job::new(job) });
     }
 
     /// Calls [`Session::woken`] at this monotonic microsecond or up to 0.1 s later, once; replaces an earlier wish.

@@ -38,6 +38,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("hub", &["message", "engine", "storage", "metrics", "clock::Now"]),
     ("hub::thread", &["clock::Clock"]),
     ("reactor", &["message", "session", "http", "websocket", "hub::request", "metrics", "clock::Now"]),
+    // Whom it hands slow work to.
+    ("reactor::working", &["workers::Pool"]),
     ("reactor::thread", &["clock::Clock"]),
     // The door through which the hub's thread reaches a reactor.
     ("reactor::inbox", &["hub::thread::Port"]),

@@ -128,7 +128,7 @@ impl House {
             tokens_max: 1_000_000,
         };
         House {
-            reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), now),
+            reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), Box::new(|_| false), now),
             hub: Hub::new(settings, 1, now, metrics.clone()),
             now,
             metrics,

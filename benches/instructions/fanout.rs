@@ -87,7 +87,7 @@ impl House {
             no_progress: Duration::from_secs(30),
         };
         House {
-            reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), NOW),
+            reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), Box::new(|_| false), NOW),
             hub: scene::hub(metrics.clone()),
             metrics,
             inbox: VecDeque::new(),

@@ -7,6 +7,7 @@ use crate::hub::Settings;
 use crate::message::{Message, Seq, TopicName};
 use crate::storage::Report;
 use crossbeam_channel::Sender;
+use std::any::Any;
 use std::sync::Arc;
 
 /// A connection of one reactor: generation in the upper half, slab index in the lower.
@@ -112,6 +113,12 @@ pub enum ToReactor {
         connection: Token,
         ticket: u64,
         answer: Box<Answer>,
+    },
+    /// From the workers, not from the hub: a job is done. `None`: it panicked.
+    Worked {
+        connection: Token,
+        ticket: u64,
+        result: Option<Box<dyn Any + Send>>,
     },
     /// For one connection's session.
     Notice {

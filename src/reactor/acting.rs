@@ -3,20 +3,22 @@
 use super::connection::{Cut, Joining, Phase, Subscription, bits};
 use super::outbox::Run;
 use super::transport::Transport;
+use super::working::Work;
 use super::{Reactor, tick_at};
 use crate::exchange::{Answer, Entry, Join, Refusal, Selection, SubscriptionId, Write, WriteRefusal};
 use crate::http::response::{Framing, Response};
 use crate::hub::request::{Origin, ToHub};
 use crate::message::{EncodingId, Message, TopicName};
 use crate::metrics::Counter;
-use crate::session::{Action, Actions, Delivery, Session};
+use crate::session::{Action, Actions, Delivery, Job, Session, WorkQueue};
 use crate::websocket::encoder;
 use smallvec::SmallVec;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// In the place of a ticket: a publication, or a write, that the hub never saw. Tickets count from 1 and never come so far.
+/// In the place of a ticket: a publication or a job, or a write, that nobody but this reactor ever saw. Tickets count from 1 and
+/// never come so far.
 const REFUSED_HERE: u64 = 0;
 const WRITE_REFUSED_HERE: u64 = u64::MAX;
 
@@ -40,15 +42,20 @@ impl<T: Transport> Reactor<T> {
             }
             Err(_) => {
                 self.actions.drain();
-                self.count(Counter::Panics, 1);
-                tracing::error!("a session panicked; its connection ends");
                 self.connections[index].session = Some(session);
-                if self.connections[index].is(bits::WEBSOCKET) {
-                    self.close(index, Some(1011), "");
-                } else {
-                    self.hangup(index);
-                }
+                self.panicked(index);
             }
+        }
+    }
+
+    /// The session, or what it had done, panicked.
+    pub(super) fn panicked(&mut self, index: u32) {
+        self.count(Counter::Panics, 1);
+        tracing::error!("a session panicked; its connection ends");
+        if self.connections[index].is(bits::WEBSOCKET) {
+            self.close(index, Some(1011), "");
+        } else {
+            self.hangup(index);
         }
     }
 
@@ -101,6 +108,7 @@ impl<T: Transport> Reactor<T> {
                     let origin = self.origin(index);
                     self.outgoing.push(ToHub::Ask { origin, question });
                 }
+                Action::Work { queue, job } => self.work(index, queue, job),
                 Action::WakeAt(micros) => {
                     let slot = &mut self.connections[index];
                     slot.wake = tick_at(micros).max(1);
@@ -112,8 +120,8 @@ impl<T: Transport> Reactor<T> {
         self.tell_refused(index);
     }
 
-    /// Answers publications and writes that were refused here, once everything asked before them is answered: sessions tell their
-    /// answers apart by order alone.
+    /// Answers publications, writes and jobs that were refused here, once everything asked before them is answered: sessions tell
+    /// their answers apart by order alone.
     pub(super) fn tell_refused(&mut self, index: u32) {
         while let Some(extra) = &mut self.connections[index].extra {
             let answer = match extra.asked.front() {
@@ -234,6 +242,14 @@ impl<T: Transport> Reactor<T> {
         self.unanswered.push_back((origin.ticket, bytes));
         self.unanswered_bytes += bytes;
         Some(origin)
+    }
+
+    fn work(&mut self, index: u32, queue: WorkQueue, job: Job) {
+        let ticket = self.ticket();
+        let work = Work { queue, connection: self.connections.token(index), ticket, job };
+        let taken = (self.workers)(work);
+        self.count(if taken { Counter::Jobs } else { Counter::RefusedJobs }, 1);
+        self.connections[index].extra().asked.push_back(if taken { ticket } else { REFUSED_HERE });
     }
 
     /// Sends the frame that everybody is sent who is sent this message.

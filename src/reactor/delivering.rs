@@ -172,16 +172,32 @@ impl<T: Transport> Reactor<T> {
                     self.unanswered.pop_front();
                     self.unanswered_bytes -= bytes;
                 }
-                let Some(index) = self.connections.find(connection) else { return };
-                let Some(extra) = &mut self.connections[index].extra else { return };
-                let Some(place) = extra.asked.iter().position(|&asked| asked == ticket) else { return };
-                extra.asked.remove(place);
+                let Some(index) = self.take_asked(connection, ticket) else { return };
                 self.call(index, |session, actions| session.answered(*answer, actions));
                 self.tell_refused(index);
                 // The session may take input again.
                 self.make_ready(index);
             }
+            ToReactor::Worked { connection, ticket, result } => {
+                self.count(Counter::JobsDone, 1);
+                let Some(index) = self.take_asked(connection, ticket) else { return };
+                match result {
+                    Some(result) => self.call(index, |session, actions| session.worked(result, actions)),
+                    None => self.panicked(index),
+                }
+                self.tell_refused(index);
+                // The session may take input again.
+                self.make_ready(index);
+            }
         }
+    }
+
+    /// The connection, if its session waits under this ticket. It does no longer.
+    fn take_asked(&mut self, connection: Token, ticket: u64) -> Option<u32> {
+        let index = self.connections.find(connection)?;
+        let asked = &mut self.connections[index].extra.as_mut()?.asked;
+        asked.remove(asked.iter().position(|&asked| asked == ticket)?);
+        Some(index)
     }
 
     fn deliver(&mut self, topic: TopicId, message: Arc<Message>) {

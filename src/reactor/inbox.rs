@@ -1,4 +1,4 @@
-//! The way from the hub to one reactor: a FIFO, a waker, and the flag that keeps wake-ups few and none lost.
+//! The way from the hub and the workers to one reactor: a FIFO, a waker, and the flag that keeps wake-ups few and none lost.
 
 use crate::hub::request::ToReactor;
 use crate::hub::thread::Port;
@@ -50,11 +50,17 @@ struct Load {
     bytes: AtomicUsize,
 }
 
-/// The hub's end.
+/// The end of the hub, and of whoever works for this reactor.
 pub struct InboxPort<W = Waker> {
     sender: Sender<ToReactor>,
     bell: Arc<Bell<W>>,
     load: Arc<Load>,
+}
+
+impl<W> Clone for InboxPort<W> {
+    fn clone(&self) -> InboxPort<W> {
+        InboxPort { sender: self.sender.clone(), bell: self.bell.clone(), load: self.load.clone() }
+    }
 }
 
 /// The reactor's end.
@@ -79,8 +85,15 @@ fn payload(reply: &ToReactor) -> usize {
         | ToReactor::Joined { .. }
         | ToReactor::Refused { .. }
         | ToReactor::Answer { .. }
+        | ToReactor::Worked { .. }
         | ToReactor::Notice { .. }
         | ToReactor::Announce(_) => 0,
+    }
+}
+
+impl<W: Wake> InboxPort<W> {
+    pub fn hand_over(&mut self, reply: ToReactor) {
+        self.push(&mut vec![reply]);
     }
 }
 

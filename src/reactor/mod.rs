@@ -18,6 +18,7 @@ mod tests;
 pub mod thread;
 mod timers;
 pub mod transport;
+pub mod working;
 
 use crate::clock::Now;
 use crate::exchange::Notice;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use subscribers::Subscribers;
 use timers::{TICK_MICROS, Wheel, tick_at, tick_of};
 use transport::Transport;
+use working::Workers;
 
 /// What the configuration tells a reactor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +116,7 @@ pub struct Reactor<T> {
     registry: Arc<Registry>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    workers: Workers,
     wheel: Wheel,
     now: Now,
     /// `now` in ticks: a division that a fan-out need not repeat for each subscriber.
@@ -159,7 +162,14 @@ pub struct Reactor<T> {
 }
 
 impl<T: Transport> Reactor<T> {
-    pub fn new(index: u16, registry: Arc<Registry>, limits: Limits, metrics: Arc<Metrics>, now: Now) -> Reactor<T> {
+    pub fn new(
+        index: u16,
+        registry: Arc<Registry>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        workers: Workers,
+        now: Now,
+    ) -> Reactor<T> {
         Reactor {
             index,
             connections: Connections::new(),
@@ -168,6 +178,7 @@ impl<T: Transport> Reactor<T> {
             registry,
             limits,
             metrics,
+            workers,
             wheel: Wheel::new(now.micros),
             now,
             tick: tick_of(now.micros),

@@ -2,10 +2,12 @@
 
 mod documents;
 mod prefixed;
+mod working;
 
 use super::inbox::{self, Bell};
 use super::thread::{self, Order};
 use super::transport::Transport;
+use super::working::{Pools, Work};
 use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
@@ -21,6 +23,7 @@ use crate::metrics::{Counter, Metrics};
 use crate::session::{
     Actions, ConnectionLimits, Delivery, Dialect, Door, Encoders, HeadLimits, Inbound, Opening, Registry, Request, Session,
 };
+use crate::workers::pool;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
@@ -144,7 +147,12 @@ struct House {
     now: Now,
     metrics: Arc<Metrics>,
     inbox: VecDeque<ToReactor>,
+    /// Work that nobody does unless the test does.
+    work: Rc<RefCell<VecDeque<Work>>>,
 }
+
+/// Jobs that may wait.
+const JOBS_MAX: usize = 2;
 
 fn limits() -> Limits {
     Limits {
@@ -191,12 +199,23 @@ impl House {
         let mut encoders = Encoders::default();
         let encoding = encoders.add("plain".into(), Arc::new(Plain));
         let registry = Registry::new(vec![Arc::new(Small { encoding })], encoders, SharedAccess::default());
+        let work = Rc::new(RefCell::new(VecDeque::new()));
+        let waiting = work.clone();
+        let workers = Box::new(move |work| {
+            let mut waiting = waiting.borrow_mut();
+            let taken = waiting.len() < JOBS_MAX;
+            if taken {
+                waiting.push_back(work);
+            }
+            taken
+        });
         House {
-            reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), now),
+            reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), workers, now),
             hub: Hub::new(settings, 1, now, metrics.clone()),
             now,
             metrics,
             inbox: VecDeque::new(),
+            work,
         }
     }
 
@@ -342,6 +361,7 @@ impl Dialect for Small {
                 actions.accept();
                 Some(prefixed::opening(self.encoding))
             }
+            path if path.starts_with("/work/") => Some(working::opening(path, actions)),
             "/documents" => {
                 actions.accept();
                 Some(documents::opening(self.encoding))
@@ -717,6 +737,8 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
         index: 0,
         poll,
         inbox,
+        port: port.clone(),
+        pools: Pools { passwords: pool(1).0, documents: pool(1).0 },
         orders,
         bell: bell.clone(),
         hub,

@@ -1,7 +1,8 @@
 //! The reactor's thread: mio, the clock, listeners, and the loop around [`Reactor::turn`].
 
-use super::inbox::{Bell, Inbox};
+use super::inbox::{Bell, Inbox, InboxPort};
 use super::listener::{Accepting, Listener, PAUSE, Reserve, SocketOptions, refuse};
+use super::working::Pools;
 use super::{Control, Event, Limits, Reactor};
 use crate::clock::Clock;
 use crate::hub::request::{ToHub, Token};
@@ -40,6 +41,9 @@ pub struct Setup {
     pub index: u16,
     pub poll: Poll,
     pub inbox: Inbox,
+    /// The other end of the inbox, for what the pools have done.
+    pub port: InboxPort,
+    pub pools: Pools,
     pub orders: Receiver<Order>,
     pub bell: Arc<Bell>,
     pub hub: Sender<ToHub>,
@@ -61,6 +65,8 @@ pub fn run(setup: Setup) -> io::Result<()> {
         index,
         mut poll,
         mut inbox,
+        port,
+        pools,
         orders,
         bell,
         hub,
@@ -77,7 +83,8 @@ pub fn run(setup: Setup) -> io::Result<()> {
         tracing::warn!(reactor = index, %error, "no private table of descriptors: all reactors share one limit");
     }
     let _ = begun.send(());
-    let mut reactor: Reactor<TcpStream> = Reactor::new(index, registry, limits, metrics.clone(), clock.now());
+    let workers = pools.workers(port);
+    let mut reactor: Reactor<TcpStream> = Reactor::new(index, registry, limits, metrics.clone(), workers, clock.now());
     let mine = &metrics.reactors[usize::from(index)];
     let mut reserve = Reserve::open();
     let mut listeners: Vec<Listener> = Vec::new();

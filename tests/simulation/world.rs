@@ -143,7 +143,7 @@ impl World {
                 let flag = Arc::new(Flag(AtomicBool::new(false)));
                 let bell = Arc::new(Bell::new(SharedFlag(flag.clone())));
                 let (port, inbox) = inbox(bell.clone());
-                let reactor = Reactor::new(index as u16, registry.clone(), limits(), metrics.clone(), now);
+                let reactor = Reactor::new(index as u16, registry.clone(), limits(), metrics.clone(), Box::new(|_| false), now);
                 Node { reactor, inbox, port, bell, flag, state: Loop::Asleep, wires: Vec::new(), former: Vec::new() }
             })
             .collect();

@@ -98,9 +98,12 @@ impl Reading {
             ("request", self.0.sum(Counter::RefusedRequests)),
             ("connection", self.0.sum(Counter::RefusedConnections)),
             ("reactor_busy", self.0.sum(Counter::RefusedBusy)),
+            ("workers_busy", self.0.sum(Counter::RefusedJobs)),
             ("hub", self.0.hub.refused.load(Relaxed)),
         ];
-        counters(out, "refused", "Requests, connections and publications turned away", refused)
+        counters(out, "refused", "Requests, connections, publications and jobs turned away", refused)?;
+        let jobs = self.difference(Counter::Jobs, Counter::JobsDone);
+        gauge(out, "jobs", "Slow work that waits for a thread or runs on one", jobs)
     }
 
     fn reactors(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

@@ -221,6 +221,7 @@ impl House {
                 | ToReactor::Joined { .. }
                 | ToReactor::Refused { .. }
                 | ToReactor::Answer { .. }
+                | ToReactor::Worked { .. }
                 | ToReactor::Notice { .. }
                 | ToReactor::Announce(_) => {}
             }

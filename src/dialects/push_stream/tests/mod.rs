@@ -230,6 +230,7 @@ fn show(action: Action, now: u64) -> String {
         | Action::Write(_)
         | Action::Show { .. }
         | Action::Shown(_) => "nothing of this dialect".into(),
+        Action::Work { queue, job } => format!("{queue:?}: {job:?}"),
         Action::WakeAt(micros) => format!("wake in {} ms", (micros - now) / 1000),
     }
 }
