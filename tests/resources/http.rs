@@ -2,7 +2,8 @@
 
 use crate::support::cable::digest;
 use crate::support::realtime::{
-    DEV, JWT_SECRET, Listener, PATH, PRIVATE, PROJECT, WORLD, bearer, configuration, dev_resources, document, jwt, version_of,
+    DEV, GAME, JWT_SECRET, Listener, PATH, PRIVATE, PROJECT, WORLD, bearer, configuration, dev_resources, document, jwt,
+    version_of,
 };
 use crate::support::{ACCESS, Client, LISTEN, Response, Server, Xorshift, log, masked, realtime};
 use data_encoding::BASE64URL_NOPAD;
@@ -258,6 +259,36 @@ fn rs_55_a_write_is_acknowledged_with_the_version_that_its_frame_has() {
     assert_eq!(written(&backend.put(TARGET, "", " { \"a\" : 1 } "), 200), version);
     assert_eq!(written(&backend.patch(TARGET, "", "{\"a\":1}"), 200), version);
     server.expect_silence(&mut client);
+}
+
+/// A megabyte on a megabyte, sixty levels down, on the reactor of everybody else.
+#[test]
+fn rs_56_a_large_patch_keeps_nobody_waiting_and_is_still_one_step() {
+    let (server, merges) = Server::with_merges_by_hand(dev_resources(&tables("")));
+    let nested = |inner: &str| format!("{}{inner}{}", r#"{"a":"#.repeat(60), "}".repeat(60));
+    let large = |byte: &str| nested(&format!("{{\"text\":\"{}\"}}", byte.repeat((1 << 20) - 500)));
+    let (mut backend, mut other) = (Backend::on(&server, 0), Backend::on(&server, 0));
+    let mut listener = Listener::open(&server, 0);
+    listener.await_document(GAME);
+    written(&backend.put(TARGET, "", &large("x")), 201);
+    let patch = large("y");
+    backend.send("PATCH", TARGET, "Content-Type: application/json\r\n", patch.as_bytes());
+    server.wait_until("the merge is up to the workers", |_| merges.jobs() == 1);
+
+    let game = "/api/realtime/resources/liveConfig/game";
+    let version = written(&other.put(game, "", "1"), 201);
+    listener.expect(&document("", GAME, "1", &version));
+    // Somebody comes in between with a small document, so that what was merged is not written.
+    written(&other.put(TARGET, "", &nested("{\"between\":1}")), 200);
+    server.expect_silence(&mut backend.client);
+    assert!(merges.work());
+    server.wait_until("it is merged again", |_| merges.jobs() == 1);
+    server.expect_silence(&mut backend.client);
+    assert!(merges.work());
+    written(&backend.client.response(), 200);
+    let both = patch.replacen("{\"text\"", "{\"between\":1,\"text\"", 1);
+    assert!(other.get(TARGET).text().contains(&both));
+    assert!(!merges.work());
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub use subscriber::{Envelope, Mode, Subscriber, epoch, escaped};
 use fanwire::clock::Clock;
 use fanwire::config::Config;
 use fanwire::metrics::{Counter, Metrics};
+use fanwire::reactor::working::Pools;
 use fanwire::server::Running;
+use fanwire::workers::{Queue, pool};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -187,9 +189,29 @@ impl Server {
         server
     }
 
+    /// With what [`dev_cable`] made, and documents that are merged when the caller lets them be.
+    pub fn with_merges_by_hand(config: Config) -> (Server, Queue) {
+        let ((passwords, _), (documents, merges)) = (pool(1), pool(8));
+        let start = |config, clock| fanwire::server::start_on(config, clock, Pools { passwords, documents });
+        let server = Server::run_by(start, config, START * 1_000_000, cable::PUBLISH_KEY, "dev", true);
+        server.advance(1.0);
+        (server, merges)
+    }
+
     fn run(config: Config, unix_micros: u64, key: &'static str, token: &'static str, one_port: bool) -> Server {
+        Server::run_by(fanwire::server::start, config, unix_micros, key, token, one_port)
+    }
+
+    fn run_by(
+        start: impl FnOnce(Config, Clock) -> std::io::Result<Running>,
+        config: Config,
+        unix_micros: u64,
+        key: &'static str,
+        token: &'static str,
+        one_port: bool,
+    ) -> Server {
         log::capture();
-        let running = fanwire::server::start(config, Clock::by_hand(unix_micros)).expect("the server starts");
+        let running = start(config, Clock::by_hand(unix_micros)).expect("the server starts");
         let admin = if one_port { running.address() } else { running.admin() };
         let door = Door { address: running.address(), admin, key, token, one_port };
         // The hub has heard of every reactor before the clock is turned.

@@ -9,10 +9,15 @@ use super::precondition::{LookFirst, Preconditions, entity_tag};
 use crate::exchange::{Answer, Condition, Group, Question, SubscriptionId, Write, WriteRefusal, Written};
 use crate::http::response::Response;
 use crate::message::{Message, TopicName};
-use crate::session::{Actions, ConnectionLimits, Inbound, Session};
+use crate::session::{Actions, ConnectionLimits, Inbound, Session, WorkQueue};
+use std::any::Any;
+use std::sync::Arc;
 
 /// How often somebody else may come in between before a request that looks first gives up.
 const ROUNDS_MAX: u32 = 100;
+
+/// Patch and document together: from here on many short members take longer than 100 µs to merge, and a worker does it.
+const MERGED_HERE_BYTES_MAX: usize = 16 << 10;
 
 /// What the request is about, and what holds for it.
 pub struct Subject {
@@ -59,15 +64,22 @@ pub struct Documents {
 /// ```text
 /// Reading ──document──▶ answered
 /// Receiving ──body──▶ Writing ──hub──▶ answered
-///     │                ▲   │ somebody else came in between
-///     │                │   ▼
-///     └──────────────▶ Looking ──a precondition fails──▶ answered
+///     │                ▲   │ ▲
+///     │                │   │ └── Merging
+///     │                │   ▼        ▲ a large document
+///     └──────────────▶ Looking ─────┴──a precondition fails──▶ answered
 /// ```
+/// Looking follows on Writing when somebody else came in between.
 enum State {
     Reading,
     Receiving(Method),
     /// The hub cannot judge the preconditions, or the value depends on the document. So many looks came before.
     Looking(Change, u32),
+    /// A worker makes the value of what was found. It has the change meanwhile.
+    Merging {
+        found: Version,
+        rounds: u32,
+    },
     /// `looked`: what to begin again if the document is not what it was at the look any more.
     Writing {
         deletes: bool,
@@ -83,11 +95,25 @@ enum Change {
     Patch(Text),
 }
 
+/// What a worker made of a change.
+struct Merged {
+    value: Text,
+    change: Change,
+}
+
 impl Change {
     fn must_exist(&self) -> bool {
         match self {
             Change::Value(text) => text.is_null(),
             Change::Patch(_) => true,
+        }
+    }
+
+    /// Whether making the value would keep others waiting.
+    fn is_slow(&self, found: &Message) -> bool {
+        match self {
+            Change::Value(_) => false,
+            Change::Patch(patch) => patch.as_str().len() + found.payload.len() > MERGED_HERE_BYTES_MAX,
         }
     }
 
@@ -144,15 +170,24 @@ impl Documents {
     }
 
     /// What was found decides whether there is something to write, and what.
-    fn looked(&mut self, found: Option<&Message>, change: Change, rounds: u32, actions: &mut Actions) {
-        let version = found.map(|message| Version::at(message.id));
+    fn looked(&mut self, found: Option<Arc<Message>>, change: Change, rounds: u32, actions: &mut Actions) {
+        let version = found.as_ref().map(|message| Version::at(message.id));
         if change.must_exist() && found.is_none() {
             return self.refuse(WriteRefusal::Missing, actions);
         }
         if !self.preconditions.hold(version) {
             return self.refuse(WriteRefusal::Mismatch, actions);
         }
-        let value = change.value(found);
+        match found {
+            Some(found) if change.is_slow(&found) => {
+                self.state = State::Merging { found: Version::at(found.id), rounds };
+                actions.work(WorkQueue::Documents, move || Merged { value: change.value(Some(&found)), change });
+            }
+            found => self.merged(change.value(found.as_deref()), version, change, rounds, actions),
+        }
+    }
+
+    fn merged(&mut self, value: Text, version: Option<Version>, change: Change, rounds: u32, actions: &mut Actions) {
         if value.as_str().len() > self.subject.document_bytes_max {
             return self.respond(too_large(), actions);
         }
@@ -222,15 +257,26 @@ impl Session for Documents {
         let state = std::mem::replace(&mut self.state, State::Answered);
         match (state, answer) {
             (State::Reading, Answer::Document(found)) => {
-                let response = self.read(existing(found.as_deref()));
+                let response = self.read(existing(found).as_deref());
                 self.respond(response, actions);
             }
             (State::Looking(change, rounds), Answer::Document(found)) => {
-                self.looked(existing(found.as_deref()), change, rounds, actions);
+                self.looked(existing(found), change, rounds, actions);
             }
             (State::Writing { deletes, looked }, Answer::Written(result)) => self.written(result, deletes, looked, actions),
             // Nothing else was asked, so nothing else is said but that there is no room.
             (_, Answer::Refused(_)) => self.refuse(WriteRefusal::Unavailable, actions),
+            (state, _) => self.state = state,
+        }
+    }
+
+    fn worked(&mut self, result: Box<dyn Any + Send>, actions: &mut Actions) {
+        let state = std::mem::replace(&mut self.state, State::Answered);
+        match (state, result.downcast::<Merged>()) {
+            (State::Merging { found, rounds }, Ok(merged)) => {
+                let Merged { value, change } = *merged;
+                self.merged(value, Some(found), change, rounds, actions);
+            }
             (state, _) => self.state = state,
         }
     }
@@ -250,7 +296,7 @@ impl Session for Documents {
 }
 
 /// A deleted document is none.
-fn existing(found: Option<&Message>) -> Option<&Message> {
+fn existing(found: Option<Arc<Message>>) -> Option<Arc<Message>> {
     found.filter(|message| *message.payload != *b"null")
 }
 
@@ -277,10 +323,10 @@ mod tests {
     use super::super::super::name::{Kind, Name};
     use super::*;
     use crate::clock::Now;
+    use crate::exchange::Refusal;
     use crate::http::head::{BodyLength, Head, Version as HttpVersion};
     use crate::message::Stamp;
     use crate::session::Action;
-    use std::sync::Arc;
     use std::time::Duration;
 
     const FIRST: i64 = 1_706_629_835_742;
@@ -334,15 +380,27 @@ mod tests {
                     let Write { value, must_exist, condition, .. } = write;
                     format!("{} {must_exist} {condition:?}", String::from_utf8_lossy(value))
                 }
+                [Action::Work { .. }] => "work".to_owned(),
                 [Action::Respond(response)] => format!("{} {}", response.status, String::from_utf8_lossy(&response.body)),
                 other => panic!("one thing: {other:?}"),
             }
         }
 
-        fn found(&mut self, document: Option<(i64, &str)>) -> String {
+        fn find(&mut self, document: Option<(i64, &str)>) {
             let message = document
                 .map(|(version, text)| Arc::new(Message::new(Stamp::default(), "t".into(), version, Arc::from(text.as_bytes()))));
             self.session.answered(Answer::Document(message), &mut self.actions);
+        }
+
+        fn found(&mut self, document: Option<(i64, &str)>) -> String {
+            self.find(document);
+            self.said()
+        }
+
+        /// Has the job done that was asked for.
+        fn merged(&mut self) -> String {
+            let Some(Action::Work { queue: WorkQueue::Documents, job }) = self.actions.drain().next() else { panic!("a job") };
+            self.session.worked(job.run().unwrap(), &mut self.actions);
             self.said()
         }
 
@@ -390,6 +448,35 @@ mod tests {
         let mut patch = Request::body(Method::Patch, &[], "{\"b\":\"xxxxxxxxxx\"}");
         patch.said();
         assert_eq!(patch.found(Some((FIRST, "{\"a\":1}"))), "413 {\"error\":\"Document too large\"}");
+    }
+
+    #[test]
+    fn a_large_patch_is_merged_by_a_worker_and_made_again_like_a_small_one() {
+        let text = "x".repeat(MERGED_HERE_BYTES_MAX);
+        let (large, found) = (format!("{{\"b\":\"{text}\"}}"), "{\"b\":0}");
+        let mut patch = Request::body(Method::Patch, &[], &large);
+        patch.session.subject.document_bytes_max = large.len() + 6;
+        patch.said();
+        patch.find(Some((FIRST, found)));
+        assert_eq!(patch.merged(), format!("{large} true Some(Version({FIRST}))"));
+        assert_eq!(patch.written(Err(WriteRefusal::Mismatch)), "look");
+        patch.find(Some((FIRST + 1, "{\"a\":1}")));
+        assert_eq!(patch.merged(), format!("{{\"a\":1,{} true Some(Version({}))", &large[1..], FIRST + 1));
+        assert_eq!(patch.written(Err(WriteRefusal::Mismatch)), "look");
+        patch.find(Some((FIRST + 2, "{\"aa\":1}")));
+        assert_eq!(patch.merged(), "413 {\"error\":\"Document too large\"}");
+
+        let mut patch = Request::body(Method::Patch, &[], &large);
+        patch.said();
+        patch.find(Some((FIRST, found)));
+        patch.actions.drain();
+        patch.session.answered(Answer::Refused(Refusal::Busy), &mut patch.actions);
+        assert_eq!(patch.said(), "503 {\"error\":\"Storage unavailable\"}");
+
+        let mut patch = Request::body(Method::Patch, &[], "{\"a\":2}");
+        patch.said();
+        patch.find(Some((FIRST, &large)));
+        assert_eq!(patch.said(), "work", "or a patch of a large document");
     }
 
     #[test]
