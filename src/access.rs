@@ -1,7 +1,9 @@
 //! Who may publish, read statistics, administrate or listen: keys and tokens, compared as digests.
 
 pub mod networks;
+pub mod origin;
 pub mod secret;
+pub mod tokens;
 
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};

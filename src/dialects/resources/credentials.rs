@@ -5,10 +5,10 @@ use super::handshake::Reject;
 use super::jwt;
 use super::permissions::Principal;
 use super::shared::{Live, Project, Proof};
+use crate::access::tokens::issued;
 use crate::access::{digest, find};
 use crate::clock::Now;
 use crate::exchange::{Grant, TokenDigest};
-use data_encoding::BASE64URL_NOPAD;
 
 /// What a credential comes to.
 pub enum Judged {
@@ -69,12 +69,6 @@ pub fn granted(project: &Project, digest: TokenDigest, grant: Option<Grant>) -> 
     Ok(Known { principal: Principal::User(grant.user.into()), proof: Proof::Token(digest), until: grant.until })
 }
 
-/// What the hub knows a token by, if it looks like one: 32 bytes in base64url.
-pub fn issued(token: &str) -> Option<TokenDigest> {
-    let bytes = (token.len() == 43).then(|| BASE64URL_NOPAD.decode(token.as_bytes()).ok()).flatten()?;
-    (bytes.len() == 32).then(|| TokenDigest(digest(token.as_bytes())))
-}
-
 /// A service key, of this project or of another.
 fn service(live: &Live, project: &Project, key: &str) -> Option<Judged> {
     let digest = digest(key.as_bytes());
@@ -111,6 +105,7 @@ mod tests {
     use super::super::testing::{STOP, options, signed};
     use super::*;
     use crate::session::Encoders;
+    use data_encoding::BASE64URL_NOPAD;
     use std::sync::Arc;
 
     const NOW: Now = Now { micros: 0, unix_micros: 1_795_191_466_000_000 };

@@ -2,8 +2,8 @@
 
 use super::claims::Claims;
 use super::options::{Options, Project, RejectBy};
-use super::origin::Origin;
 use super::subprotocol::Offer;
+use crate::access::origin::Origin;
 use crate::http::head::{Head, Version};
 use crate::http::response::Response;
 use crate::websocket::handshake::{HandshakeError, accept_key};

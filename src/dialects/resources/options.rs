@@ -1,8 +1,8 @@
 //! `[resources]` of the configuration: keys, defaults and limits (specification, section 12).
 
 use super::name::is_user_id;
-use super::origin::{Origin, split_port};
 use super::permissions::Public;
+use crate::access::origin::{Origin, split_port};
 use crate::access::secret::Secret;
 use crate::access::{Digest, digest};
 use crate::http::target::is_plain;

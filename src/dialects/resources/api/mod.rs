@@ -8,13 +8,12 @@ mod status;
 mod tokens;
 mod undecided;
 
-pub use tokens::Source;
-
 use super::claims::Claims;
 use super::handshake::{Reject, error};
 use super::name::{Kind, Name};
 use super::route::Route;
 use super::shared::{Live, Project, Shared};
+use crate::access::tokens::Source;
 use crate::http::head::Head;
 use crate::http::response::Response;
 use crate::http::target;

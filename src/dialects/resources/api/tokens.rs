@@ -8,44 +8,20 @@ use super::super::options::TOKEN_TTL_MAX;
 use super::super::version::Version;
 use super::documents::unavailable;
 use crate::access::digest;
+use crate::access::tokens::Source;
 use crate::clock::Now;
 use crate::exchange::{Answer, Grant, Question, Refusal, Revocation, SubscriptionId, TokenDigest};
 use crate::http::response::Response;
 use crate::json;
 use crate::message::TopicName;
 use crate::session::{Actions, ConnectionLimits, Inbound, Session};
-use data_encoding::BASE64URL_NOPAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Bytes of a request's body: a token of the longest kind and more.
 pub const BODY_BYTES_MAX: u64 = 16 << 10;
 /// Levels of nesting in there.
 const DEPTH_MAX: usize = 32;
-
-/// Makes tokens that nobody can guess, none of them twice.
-pub struct Source {
-    seed: [u8; 32],
-    made: AtomicU64,
-}
-
-impl Source {
-    /// `seed` has to be random, and of this process only: who knows it knows every token.
-    pub fn new(seed: [u8; 32]) -> Source {
-        Source { seed, made: AtomicU64::new(0) }
-    }
-
-    /// 43 characters of base64url: 32 bytes.
-    pub fn token(&self) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.seed).expect("a key of any length does");
-        mac.update(b"token");
-        mac.update(&self.made.fetch_add(1, Relaxed).to_be_bytes());
-        BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
-    }
-}
 
 /// What a body asks for.
 #[derive(PartialEq, Eq)]
@@ -298,17 +274,6 @@ mod tests {
     fn refused(method: Method, body: &str, text: &str) {
         let expected = (400, format!("{{\"error\":\"{text}\"}}"));
         assert_eq!(Request::body(method, body).responded(), expected, "{body}");
-    }
-
-    #[test]
-    fn a_token_is_43_characters_that_never_come_twice() {
-        let source = Source::new([1; 32]);
-        let (first, second, other) = (source.token(), source.token(), Source::new([2; 32]).token());
-        for token in [&first, &second, &other] {
-            assert_eq!(token.len(), 43);
-            assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'), "{token}");
-        }
-        assert!(first != second && first != other);
     }
 
     #[test]

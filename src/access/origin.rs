@@ -12,6 +12,10 @@ pub struct Origin {
 }
 
 impl Origin {
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
     /// `None` for `null` and whatever else is no `scheme://host` with or without a port.
     pub fn parse(text: &str) -> Option<Origin> {
         let (scheme, authority) = text.split_once("://")?;
