@@ -35,6 +35,7 @@ fn settings() -> Settings {
         conversation_bytes_max: 256 << 20,
         tombstone_age: Duration::from_secs(60),
         tokens_max: 1_000_000,
+        endpoints: Vec::new(),
     }
 }
 

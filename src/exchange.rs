@@ -1,6 +1,12 @@
 //! What a session may ask of the hub, and what the hub answers: the words that both sides share.
 
+mod records;
+
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
+use crate::record::{Record, RecordId, RecordList};
+pub use records::{
+    Alter, AlterRefusal, Alteration, EndpointSettings, JoinRecords, NewRecord, SEPARATOR, endpoint_topic, owner_topic,
+};
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -26,6 +32,8 @@ pub enum StartAt {
     Cursor,
     /// With the last so many stored messages, whatever the cursor says.
     Last(u32),
+    /// After this place in the order, if every stored message since then is still there; else like `Now`, and that is a gap.
+    After(Seq),
 }
 
 /// "I have everything up to here", said once for all topics of a [`Join`].
@@ -80,6 +88,9 @@ pub struct Join {
     /// There is exactly one topic, it starts `Now`, and it is a document, which counts in this group. Refused with
     /// [`Refusal::TooManyTopics`] if too many are awaited there.
     pub document: Option<Group>,
+    /// Its topics are those of an endpoint or of owners there. Whether what comes after a [`StartAt::After`] is still there is
+    /// judged by what the endpoint's topic keeps: it has all that the others have.
+    pub records: Option<JoinRecords>,
 }
 
 /// What documents are counted in, and how many there may be. A document is a topic that keeps its newest message only: a state,
@@ -202,10 +213,11 @@ impl fmt::Debug for Grant {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Revocation {
     Token(TokenDigest),
-    /// All of this user of the group.
+    /// All of this user of the group, but for this one.
     User {
         group: Box<str>,
         user: Box<str>,
+        except: Option<TokenDigest>,
     },
 }
 
@@ -237,12 +249,14 @@ pub struct Joined {
     pub start: Option<(u64, u32)>,
     /// Stored messages newer than the cursor are gone, or the cursor means nothing here.
     pub gap: bool,
-    /// The cursor was newer than anything this server has stamped. It counts as none; `gap` is set too.
+    /// The cursor, or a [`StartAt::After`], was newer than anything this server has stamped. It counts as none; `gap` is set too.
     pub foreign: bool,
     /// Answers [`Join::history`]; messages up to `head`. `None` also where none was asked for.
     pub replay: Replay,
     /// The newest message of the document that was joined, also one that says it was deleted; `None`: never written.
     pub document: Option<Arc<Message>>,
+    /// Answers [`JoinRecords::snapshot`]: what the messages up to `head` have made of the records.
+    pub records: Option<RecordList>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,11 +327,30 @@ pub enum Question {
     Issue {
         token: TokenDigest,
         grant: Grant,
+        /// Tokens that the user may have in the group: with more of them those that end first are revoked, and announced so.
+        /// 0 = no limit.
+        user_max: u32,
     },
     /// Whom a token stands for, if it counts.
     Grant(TokenDigest),
     /// Answered when every session is about to hear [`Notice::Revoked`], whether or not there was such a token.
     Revoke(Revocation),
+    /// The records of this owner, or all of the endpoint, in order of creation.
+    Records {
+        endpoint: TopicName,
+        of: Option<RecordId>,
+    },
+    /// Those of these that exist (and are of this owner), in this order.
+    RecordsById {
+        endpoint: TopicName,
+        ids: Vec<RecordId>,
+        of: Option<RecordId>,
+    },
+    /// The record whose account has this name.
+    RecordNamed {
+        endpoint: TopicName,
+        name: Box<str>,
+    },
 }
 
 /// What a session hears that concerns it beside its topics.
@@ -407,7 +440,7 @@ pub struct Report {
     pub rows: Vec<TopicRow>,
 }
 
-/// The hub's answer to a question, a publication, a deletion or a write.
+/// The hub's answer to a question, a publication, a deletion, a write or an alteration.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Head(Stamp),
@@ -429,5 +462,11 @@ pub enum Answer {
     Issued,
     /// `None`: unknown, expired or revoked.
     Grant(Option<Grant>),
+    /// The records as they are now: the last one of a record that was deleted.
+    Altered(Result<Vec<Arc<Record>>, AlterRefusal>),
+    /// With the released head of that instant.
+    Records(RecordList, Stamp),
+    RecordsById(Vec<Arc<Record>>),
+    RecordNamed(Option<Arc<Record>>),
     Refused(Refusal),
 }

@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod oracle;
 pub mod pace;
 pub mod reactor;
+pub mod record;
 pub mod server;
 pub mod session;
 pub mod storage;

@@ -528,6 +528,7 @@ fn settings(config: &Config) -> Settings {
         conversation_bytes_max: 256 << 20,
         tombstone_age: config.resources.tombstone_ttl,
         tokens_max: 1_000_000,
+        endpoints: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::access::SharedAccess;
 use crate::clock::Now;
 use crate::exchange::{
-    Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId, Write,
+    Alter, Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId, Write,
 };
 use crate::http::head::{Head, HeadError};
 use crate::http::response::Response;
@@ -229,6 +229,7 @@ pub enum Action {
     Publish { entries: Vec<Entry>, report: Option<Selection> },
     Delete { topics: Vec<TopicName>, payload: Arc<[u8]> },
     Write(Write),
+    Alter(Box<Alter>),
     Show { encoding: EncodingId, message: Arc<Message> },
     Shown(Arc<Message>),
     Ask(Question),
@@ -333,6 +334,11 @@ impl Actions {
     /// Answered with [`Answer::Written`].
     pub fn write(&mut self, write: Write) {
         self.list.push(Action::Write(write));
+    }
+
+    /// Answered with [`Answer::Altered`].
+    pub fn alter(&mut self, alter: Alter) {
+        self.list.push(Action::Alter(Box::new(alter)));
     }
 
     /// Sends the frame of one message, which everybody shares who is sent that message in this encoding, and counts as [shown](Actions::shown).

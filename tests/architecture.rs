@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Modules that everybody may import: words, units and arithmetic of time.
-const EVERYBODY: [&str; 3] = ["exchange", "units", "pace"];
+/// Modules that everybody may import: words, records, units and arithmetic of time.
+const EVERYBODY: [&str; 4] = ["exchange", "record", "units", "pace"];
 
 /// What a module may import of ours, as the beginnings of paths, beside itself and [`EVERYBODY`]. A row whose name is longer
 /// adds to the shorter ones: `hub::thread` has what `hub` has, and more.
@@ -16,6 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("workers", &[]),
     ("units", &[]),
     ("pace", &[]),
+    ("record", &["message"]),
     ("exchange", &["message"]),
     ("access", &["message"]),
     ("http", &["message"]),

@@ -126,6 +126,7 @@ impl House {
             conversation_bytes_max: 256 << 20,
             tombstone_age: Duration::from_secs(60),
             tokens_max: 1_000_000,
+            endpoints: Vec::new(),
         };
         House {
             reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), Box::new(|_| false), now),

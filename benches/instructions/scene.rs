@@ -82,6 +82,7 @@ pub fn hub(metrics: Arc<Metrics>) -> Hub {
         conversation_bytes_max: 256 << 20,
         tombstone_age: Duration::from_secs(60),
         tokens_max: 1_000_000,
+        endpoints: Vec::new(),
     };
     Hub::new(settings, 1, NOW, metrics)
 }

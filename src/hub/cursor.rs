@@ -92,7 +92,7 @@ impl Hub {
     pub(super) fn from(&self, start_at: StartAt, start: Option<Position>, view: View<'_>) -> Seq {
         let topic = view.topic;
         let first = match (start_at, start) {
-            (StartAt::Now, _) | (StartAt::Cursor, None) => return self.released.seq,
+            (StartAt::Now | StartAt::After(_), _) | (StartAt::Cursor, None) => return self.released.seq,
             (StartAt::Cursor, Some(start)) => topic.log.after_position(start).max(view.first),
             (StartAt::Last(count), _) => topic.log.len() - view.len().min(count as usize),
         };

@@ -92,7 +92,10 @@ impl Hub {
         }
         let replay = join.history.as_ref().and_then(|missed| self.history(missed, join.reach));
         let document = join.document.and_then(|_| self.document(&join.topics.first()?.name));
-        Ok((Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay, document }, created))
+        Ok((
+            Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay, document, records: None },
+            created,
+        ))
     }
 
     pub(super) fn leave(&mut self, reactor: u16, topics: &[TopicId], last: bool) {

@@ -36,10 +36,13 @@ mod view;
 use crate::clock::Now;
 use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
-use crate::exchange::{Answer, ConversationId, Grant, Legacy, Notice, Published, Question, Reach, Refusal, Selection};
-use crate::exchange::{TokenDigest, WriteRefusal, Written};
+use crate::exchange::{
+    AlterRefusal, Answer, ConversationId, EndpointSettings, Grant, Legacy, Notice, Published, Question, Reach, Refusal,
+    Selection, TokenDigest, WriteRefusal, Written,
+};
 use crate::message::{Seq, Stamp, TopicName};
 use crate::metrics::Metrics;
+use crate::record::{Record, RecordList};
 use crate::storage::Key;
 use ages::{Ages, Aging};
 use conversations::{Conversations, Resumption};
@@ -96,6 +99,8 @@ pub struct Settings {
     pub tombstone_age: Duration,
     /// Tokens that are issued and have not expired.
     pub tokens_max: usize,
+    /// Those that may have records.
+    pub endpoints: Vec<EndpointSettings>,
 }
 
 /// Bounds of a topic's log; whichever is reached first evicts the oldest message.
@@ -189,6 +194,10 @@ enum Waiting {
     Written {
         origin: Origin,
         result: Result<Written, WriteRefusal>,
+    },
+    Altered {
+        origin: Origin,
+        result: Result<Vec<Arc<Record>>, AlterRefusal>,
     },
     Issued {
         origin: Origin,
@@ -287,7 +296,9 @@ impl Hub {
             ToHub::Join { origin, join, first } => self.join(origin, &join, first),
             ToHub::Leave { reactor, topics, last } => self.leave(reactor, &topics, last),
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
-            request @ (ToHub::Publish { .. } | ToHub::Delete { .. } | ToHub::Write { .. }) => self.order_or_hold(request),
+            request @ (ToHub::Publish { .. } | ToHub::Delete { .. } | ToHub::Write { .. } | ToHub::Alter { .. }) => {
+                self.order_or_hold(request);
+            }
             ToHub::Ask { origin, question } => self.ask(origin, question),
             ToHub::Settings(settings) => self.change_settings(*settings),
             ToHub::Introduce { reactor, connection, conversation } => {
@@ -357,8 +368,11 @@ impl Hub {
                 return self.submit(SmallVec::new(), Waiting::Announced { origin, notice: Arc::new(notice) });
             }
             Question::Document(name) => Answer::Document(self.document(&name)),
-            Question::Issue { token, grant } => return self.issue(origin, token, grant),
+            Question::Issue { token, grant, user_max: _ } => return self.issue(origin, token, grant),
             Question::Grant(token) => Answer::Grant(self.tokens.find(token, self.now.unix_millis())),
+            Question::Records { .. } => Answer::Records(RecordList::default(), self.released),
+            Question::RecordsById { .. } => Answer::RecordsById(Vec::new()),
+            Question::RecordNamed { .. } => Answer::RecordNamed(None),
             Question::Revoke(revocation) => {
                 if let Some(refusal) = self.storage_refusal() {
                     return self.reply(origin, Answer::Refused(refusal));
@@ -471,6 +485,7 @@ impl Hub {
                 Waiting::Refused { origin, refusal } => self.acknowledge(origin, false, Answer::Refused(refusal)),
                 Waiting::Announced { origin, notice } => self.announce(origin, &notice),
                 Waiting::Written { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Written(result)),
+                Waiting::Altered { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Altered(result)),
                 Waiting::Issued { origin } => self.acknowledge(origin, true, Answer::Issued),
             }
         }

@@ -1,7 +1,7 @@
 //! The two messages between reactors and the hub: one shared queue in, one FIFO per reactor out.
 
 use crate::exchange::{
-    Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, TopicId, Write,
+    Alter, Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, TopicId, Write,
 };
 use crate::hub::Settings;
 use crate::message::{Message, Seq, TopicName};
@@ -62,6 +62,8 @@ pub enum ToHub {
     Delete { origin: Origin, topics: Vec<TopicName>, payload: Arc<[u8]> },
     /// Answered by `Answer::Written`.
     Write { origin: Origin, write: Write },
+    /// Answered by `Answer::Altered`.
+    Alter { origin: Origin, alter: Box<Alter> },
     /// Answered by the matching `Answer`.
     Ask { origin: Origin, question: Question },
     /// This connection is now that of the conversation; answers nothing.

@@ -2,7 +2,7 @@
 
 use crate::engine::durable::Durable;
 use crate::engine::{Change, Kept, Transaction};
-use crate::exchange::{Answer, Refusal, Revocation, TopicId, WriteRefusal};
+use crate::exchange::{AlterRefusal, Answer, Refusal, Revocation, TopicId, WriteRefusal};
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToHub};
 use crate::hub::topic::Topic;
@@ -84,6 +84,10 @@ impl Hub {
             ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
             ToHub::Write { origin, write } => self.write(origin, write),
+            // There are no records yet.
+            ToHub::Alter { origin, .. } => {
+                self.submit(SmallVec::new(), Waiting::Altered { origin, result: Err(AlterRefusal::Missing) });
+            }
             other => unreachable!("nothing else is ordered: {other:?}"),
         }
     }
@@ -284,6 +288,7 @@ impl Hub {
             let answer = match answer {
                 answer if !kept => answer,
                 Answer::Written(_) => Answer::Written(Err(WriteRefusal::Unavailable)),
+                Answer::Altered(_) => Answer::Altered(Err(AlterRefusal::Unavailable)),
                 _ => Answer::Refused(Refusal::StorageUnavailable),
             };
             self.totals.refused += u64::from(kept);
@@ -347,6 +352,10 @@ impl Hub {
             Waiting::Written { origin, .. } => {
                 self.totals.refused += 1;
                 self.acknowledge_now(origin, Answer::Written(Err(WriteRefusal::Unavailable)));
+            }
+            Waiting::Altered { origin, .. } => {
+                self.totals.refused += 1;
+                self.acknowledge_now(origin, Answer::Altered(Err(AlterRefusal::Unavailable)));
             }
             Waiting::Issued { origin } => self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable)),
             Waiting::Refused { origin, refusal } => self.acknowledge_now(origin, Answer::Refused(refusal)),

@@ -61,10 +61,10 @@ impl Tokens {
     pub fn meant(&self, revocation: Revocation) -> Vec<TokenDigest> {
         match revocation {
             Revocation::Token(token) => vec![token],
-            Revocation::User { group, user } => {
+            Revocation::User { group, user, except } => {
                 let owner = Arc::new(Owner { group, user });
                 let all = (owner.clone(), TokenDigest([0; 32]))..=(owner, TokenDigest([255; 32]));
-                self.owned.range(all).map(|(_, token)| *token).collect()
+                self.owned.range(all).map(|(_, token)| *token).filter(|token| Some(*token) != except).collect()
             }
         }
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn issue(bench: &mut Bench, number: u8, grant: Grant) -> Result<(), Refusal> {
-        match bench.ask(Question::Issue { token: token(number), grant }) {
+        match bench.ask(Question::Issue { token: token(number), grant, user_max: 0 }) {
             Answer::Issued => Ok(()),
             Answer::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
@@ -170,7 +170,7 @@ mod tests {
         let mut bench = Bench::new(settings());
         issue(&mut bench, 1, grant("u", 10)).unwrap();
         issue(&mut bench, 1, grant("v", 20)).unwrap();
-        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into() });
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into(), except: None });
         bench.pass(15 * SECOND);
         assert_eq!(find(&mut bench, 1), Some(grant("v", 20)));
     }
@@ -185,19 +185,19 @@ mod tests {
         }
         revoke(&mut bench, Revocation::Token(token(4)));
         assert_eq!(find(&mut bench, 4), None);
-        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into() });
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into(), except: None });
         let known = [0, 1, 2, 3, 4].map(|number| find(&mut bench, number).is_some());
         assert_eq!(known, [false, false, true, true, false]);
         // Nobody has to know whether there was one.
         revoke(&mut bench, Revocation::Token(token(9)));
-        revoke(&mut bench, Revocation::User { group: "g".into(), user: "nobody".into() });
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "nobody".into(), except: None });
         assert_eq!(bench.hub.tokens.known.len(), 2);
     }
 
     #[test]
     fn every_reactor_hears_of_a_revocation_before_its_author() {
         let mut bench = Bench::new(settings());
-        let revocation = Revocation::User { group: "g".into(), user: "u".into() };
+        let revocation = Revocation::User { group: "g".into(), user: "u".into(), except: None };
         bench.handle(ToHub::Ask { origin: Bench::origin(0), question: Question::Revoke(revocation.clone()) });
         let is_it =
             |reply: &ToReactor| matches!(reply, ToReactor::Announce(told) if **told == Notice::Revoked(revocation.clone()));
@@ -213,7 +213,7 @@ mod tests {
         bench.hub.engine = Box::new(gate);
         let now = bench.now;
         let ask = |bench: &mut Bench, question| bench.hub.handle(ToHub::Ask { origin: Bench::origin(0), question }, now);
-        ask(&mut bench, Question::Issue { token: token(1), grant: grant("u", 10) });
+        ask(&mut bench, Question::Issue { token: token(1), grant: grant("u", 10), user_max: 0 });
         ask(&mut bench, Question::Revoke(Revocation::Token(token(1))));
         let known = |bench: &Bench| bench.hub.tokens.find(token(1), now.unix_millis()).is_some();
         assert_eq!((known(&bench), bench.hub.take_acknowledgements().count()), (false, 0));
@@ -233,9 +233,9 @@ mod tests {
         let (gate, allowed) = Gate::shut();
         bench.hub.engine = Box::new(gate);
         let (now, origin) = (bench.now, Bench::origin(0));
-        let question = Question::Issue { token: token(2), grant: grant("u", 20) };
+        let question = Question::Issue { token: token(2), grant: grant("u", 20), user_max: 0 };
         bench.hub.handle(ToHub::Ask { origin, question }, now);
-        let question = Question::Issue { token: token(3), grant: grant("u", 20) };
+        let question = Question::Issue { token: token(3), grant: grant("u", 20), user_max: 0 };
         bench.hub.handle(ToHub::Ask { origin, question: question.clone() }, now);
         let mut replies = Vec::new();
         bench.hub.take_replies(0, &mut replies);
@@ -252,9 +252,9 @@ mod tests {
     #[test]
     fn nothing_of_a_token_is_shown() {
         let grant = Grant { group: "secret".into(), user: "secret".into(), until: 5 };
-        let issue = Question::Issue { token: token(7), grant: grant.clone() };
-        assert_eq!(format!("{issue:?}"), "Issue { token: TokenDigest(…), grant: Grant(until 5) }");
-        let user = Revocation::User { group: "secret".into(), user: "secret".into() };
+        let issue = Question::Issue { token: token(7), grant: grant.clone(), user_max: 0 };
+        assert_eq!(format!("{issue:?}"), "Issue { token: TokenDigest(…), grant: Grant(until 5), user_max: 0 }");
+        let user = Revocation::User { group: "secret".into(), user: "secret".into(), except: None };
         let notice = Notice::Revoked(Revocation::Token(token(7)));
         let shown = format!("{:?} {user:?} {notice:?}", Answer::Grant(Some(grant)));
         assert_eq!(shown, "Grant(Some(Grant(until 5))) Revocation::User(…) Revoked(Revocation::Token(…))");

@@ -330,6 +330,7 @@ impl Model {
             subscribers_max: SUBSCRIBERS_MAX as u32,
             history: missed.clone(),
             document: None,
+            records: None,
         };
         let origin = Model::origin(reactor as u16);
         let stored = |name| self.living(name).map_or(0, |life| self.lives[life].shown(reach, self.now.micros).len());
@@ -379,6 +380,7 @@ impl Model {
                 (StartAt::Cursor, Some((0, _))) => stored.len(),
                 (StartAt::Cursor, Some(start)) => stored.iter().filter(|message| position(message.stamp) > start).count(),
                 (StartAt::Last(count), _) => stored.len().min(count as usize),
+                (StartAt::After(_), _) => unreachable!("topics of endpoints are joined so"),
             };
             assert_eq!(replayed, wanted);
         }
@@ -670,6 +672,7 @@ fn settings(count: usize) -> Settings {
         conversation_bytes_max: 256 << 20,
         tombstone_age: Duration::from_micros(TOMBSTONE_AGE),
         tokens_max: 1_000_000,
+        endpoints: Vec::new(),
     }
 }
 

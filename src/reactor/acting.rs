@@ -5,7 +5,9 @@ use super::outbox::Run;
 use super::transport::Transport;
 use super::working::Work;
 use super::{Reactor, tick_at};
-use crate::exchange::{Answer, Entry, Join, Refusal, Selection, SubscriptionId, Write, WriteRefusal};
+use crate::exchange::{
+    Alter, AlterRefusal, Alteration, Answer, Entry, Join, Refusal, Selection, SubscriptionId, Write, WriteRefusal,
+};
 use crate::http::response::{Framing, Response};
 use crate::hub::request::{Origin, ToHub};
 use crate::message::{EncodingId, Message, TopicName};
@@ -17,10 +19,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// In the place of a ticket: a publication or a job, or a write, that nobody but this reactor ever saw. Tickets count from 1 and
-/// never come so far.
+/// In the place of a ticket: a publication or a job, a write, or an alteration, that nobody but this reactor ever saw. Tickets count
+/// from 1 and never come so far.
 const REFUSED_HERE: u64 = 0;
 const WRITE_REFUSED_HERE: u64 = u64::MAX;
+const ALTER_REFUSED_HERE: u64 = u64::MAX - 1;
 
 impl<T: Transport> Reactor<T> {
     /// Lets the session act on an event, and carries out what it wishes.
@@ -101,6 +104,7 @@ impl<T: Transport> Reactor<T> {
                 Action::Leave(ids) => self.leave(index, &ids),
                 Action::Publish { entries, report } => self.publish(index, entries, report),
                 Action::Write(write) => self.write_document(index, write),
+                Action::Alter(alter) => self.alter_records(index, alter),
                 Action::Show { encoding, message } => self.show(index, encoding, &message),
                 Action::Shown(message) => self.shown(index, &message),
                 Action::Delete { topics, payload } => self.delete(index, topics, payload),
@@ -120,13 +124,14 @@ impl<T: Transport> Reactor<T> {
         self.tell_refused(index);
     }
 
-    /// Answers publications, writes and jobs that were refused here, once everything asked before them is answered: sessions tell
-    /// their answers apart by order alone.
+    /// Answers publications, writes, alterations and jobs that were refused here, once everything asked before them is answered:
+    /// sessions tell their answers apart by order alone.
     pub(super) fn tell_refused(&mut self, index: u32) {
         while let Some(extra) = &mut self.connections[index].extra {
             let answer = match extra.asked.front() {
                 Some(&REFUSED_HERE) => Answer::Refused(Refusal::Busy),
                 Some(&WRITE_REFUSED_HERE) => Answer::Written(Err(WriteRefusal::Unavailable)),
+                Some(&ALTER_REFUSED_HERE) => Answer::Altered(Err(AlterRefusal::Unavailable)),
                 Some(_) | None => return,
             };
             extra.asked.pop_front();
@@ -228,7 +233,18 @@ impl<T: Transport> Reactor<T> {
         }
     }
 
-    /// An origin for a publication or a write of so many bytes. The hub is not asked when a bound is reached.
+    fn alter_records(&mut self, index: u32, alter: Box<Alter>) {
+        let bytes = match &alter.what {
+            Alteration::Create(records) => records.iter().map(|record| record.data.len()).sum(),
+            Alteration::Replace { data, .. } => data.len(),
+            Alteration::Delete { .. } => 0,
+        };
+        if let Some(origin) = self.admit(index, bytes + alter.endpoint.as_str().len(), ALTER_REFUSED_HERE) {
+            self.outgoing.push(ToHub::Alter { origin, alter });
+        }
+    }
+
+    /// An origin for a publication, a write or an alteration of so many bytes. The hub is not asked when a bound is reached.
     fn admit(&mut self, index: u32, bytes: usize, refused: u64) -> Option<Origin> {
         // One is always let through, else one larger than the bound never would be.
         let full = self.unanswered.len() >= self.limits.unanswered_max

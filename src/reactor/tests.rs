@@ -195,6 +195,7 @@ impl House {
             conversation_bytes_max: 256 << 20,
             tombstone_age: Duration::from_secs(60),
             tokens_max: 1_000_000,
+            endpoints: Vec::new(),
         };
         let mut encoders = Encoders::default();
         let encoding = encoders.add("plain".into(), Arc::new(Plain));
@@ -776,6 +777,7 @@ fn what_lies_in_the_inbox_when_the_order_to_stop_comes_goes_out_before_the_goodb
         foreign: false,
         replay: None,
         document: None,
+        records: None,
     };
     let mut batch = vec![ToReactor::Joined { connection: origin.connection, ticket: origin.ticket, joined: Box::new(joined) }];
     batch.extend((1..=MESSAGES).map(|seq| {

@@ -212,7 +212,11 @@ fn answer_text(answer: &Answer) -> String {
         | Answer::Announced
         | Answer::Document(_)
         | Answer::Issued
-        | Answer::Grant(_) => "nobody asked".to_owned(),
+        | Answer::Grant(_)
+        | Answer::Altered(_)
+        | Answer::Records(..)
+        | Answer::RecordsById(_)
+        | Answer::RecordNamed(_) => "nobody asked".to_owned(),
     }
 }
 

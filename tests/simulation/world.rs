@@ -873,6 +873,7 @@ fn settings(count: usize) -> Settings {
         conversation_bytes_max: 256 << 20,
         tombstone_age: Duration::from_secs(1),
         tokens_max: 1_000_000,
+        endpoints: Vec::new(),
     }
 }
 

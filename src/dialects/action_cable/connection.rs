@@ -619,7 +619,11 @@ impl Session for Connection {
             | Answer::Written(_)
             | Answer::Document(_)
             | Answer::Issued
-            | Answer::Grant(_) => {}
+            | Answer::Grant(_)
+            | Answer::Altered(_)
+            | Answer::Records(..)
+            | Answer::RecordsById(_)
+            | Answer::RecordNamed(_) => {}
         }
     }
 

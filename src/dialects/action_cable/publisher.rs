@@ -91,7 +91,11 @@ impl Session for Publisher {
             | Answer::Written(_)
             | Answer::Document(_)
             | Answer::Issued
-            | Answer::Grant(_) => return,
+            | Answer::Grant(_)
+            | Answer::Altered(_)
+            | Answer::Records(..)
+            | Answer::RecordsById(_)
+            | Answer::RecordNamed(_) => return,
         };
         actions.respond(response);
     }

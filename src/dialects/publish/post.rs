@@ -71,7 +71,11 @@ impl Session for Post {
             | Answer::Written(_)
             | Answer::Document(_)
             | Answer::Issued
-            | Answer::Grant(_) => return,
+            | Answer::Grant(_)
+            | Answer::Altered(_)
+            | Answer::Records(..)
+            | Answer::RecordsById(_)
+            | Answer::RecordNamed(_) => return,
         };
         self.respond(response, actions);
     }

@@ -108,7 +108,11 @@ impl Session for Socket {
             | Answer::Written(_)
             | Answer::Document(_)
             | Answer::Issued
-            | Answer::Grant(_) => None,
+            | Answer::Grant(_)
+            | Answer::Altered(_)
+            | Answer::Records(..)
+            | Answer::RecordsById(_)
+            | Answer::RecordNamed(_) => None,
         };
         let Some(Slot::Asked { asked, bytes }) = self.slots.front() else { return };
         let Some(body) = body(asked) else { return };

@@ -278,7 +278,7 @@ impl PushStream {
         });
         let reach = Reach { count: options.max_stored_messages, age: options.message_ttl };
         let subscribers_max = options.max_subscribers_per_channel;
-        Join { topics: topics.collect(), cursor, reach, subscribers_max, history: None, document: None }
+        Join { topics: topics.collect(), cursor, reach, subscribers_max, ..Join::default() }
     }
 
     fn is_wildcard(&self, channel: &Channel) -> bool {

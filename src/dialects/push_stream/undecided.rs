@@ -59,7 +59,11 @@ impl Session for Undecided {
             | Answer::Written(_)
             | Answer::Document(_)
             | Answer::Issued
-            | Answer::Grant(_) => {}
+            | Answer::Grant(_)
+            | Answer::Altered(_)
+            | Answer::Records(..)
+            | Answer::RecordsById(_)
+            | Answer::RecordNamed(_) => {}
         }
     }
 

@@ -472,8 +472,9 @@ impl Session for Connection {
         let Proof::Token(token) = self.identity.proof else { return };
         let revoked = match revocation {
             Revocation::Token(revoked) => *revoked == token,
-            Revocation::User { group, user } => {
-                **group == *self.project().group && self.identity.principal.user() == Some(&**user)
+            Revocation::User { group, user, except } => {
+                let is_meant = **group == *self.project().group && self.identity.principal.user() == Some(&**user);
+                is_meant && *except != Some(token)
             }
         };
         if revoked {

@@ -204,6 +204,7 @@ fn show(action: Action, now: u64) -> String {
                 StartAt::Now => format!("{}@now", topic.name),
                 StartAt::Cursor => format!("{}{}", topic.name, if topic.must_have_messages { "!" } else { "" }),
                 StartAt::Last(count) => format!("{}-{count}", topic.name),
+                StartAt::After(seq) => format!("{}>{}", topic.name, seq.0),
             });
             let topics = topics.collect::<Vec<_>>().join(" ");
             let cursor = join.cursor.stamp.map_or(String::new(), |stamp| format!(" after {stamp:?}"));
@@ -254,7 +255,7 @@ fn stamp(seconds: u64, tag: u32) -> Stamp {
 /// Joined without anything missed.
 fn joined(head: Stamp) -> Joined {
     let topic = JoinedTopic { id: SubscriptionId(0), topic: TopicId { index: 0, generation: 0 }, from: head.seq };
-    Joined { head, topics: vec![topic], start: None, gap: false, foreign: false, replay: None, document: None }
+    Joined { head, topics: vec![topic], start: None, gap: false, foreign: false, replay: None, document: None, records: None }
 }
 
 fn message(topic: &str, id: i64, at: Stamp, text: &str) -> Arc<Message> {

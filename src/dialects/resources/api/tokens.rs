@@ -125,6 +125,7 @@ impl Tokens {
                 actions.ask(Question::Issue {
                     token: TokenDigest(digest(token.as_bytes())),
                     grant: Grant { group: self.group.clone(), user: user.clone(), until: until.millis() as u64 },
+                    user_max: 0,
                 });
                 State::Issuing(issued(&token, &user, until))
             }
@@ -133,7 +134,7 @@ impl Tokens {
                 State::Finding(token)
             }
             Wish::RevokeUser(user) => {
-                actions.ask(Question::Revoke(Revocation::User { group: self.group.clone(), user }));
+                actions.ask(Question::Revoke(Revocation::User { group: self.group.clone(), user, except: None }));
                 State::Revoking
             }
         }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn a_token_is_shown_once_and_stored_as_a_digest() {
         let mut request = Request::body(Method::Issue, r#"{"userId":"u\"1","ttlSeconds":60}"#);
-        let Question::Issue { token, grant } = request.asked() else { panic!("a token is to be issued") };
+        let Question::Issue { token, grant, .. } = request.asked() else { panic!("a token is to be issued") };
         assert_eq!((&*grant.group, &*grant.user, grant.until), (GROUP, "u\"1", 1_706_629_895_742));
         request.answer(Answer::Issued);
         let (status, body) = request.responded();
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn a_user_is_revoked_at_once() {
         let mut request = Request::body(Method::Revoke, r#"{"userId":"u1"}"#);
-        let user = Revocation::User { group: GROUP.into(), user: "u1".into() };
+        let user = Revocation::User { group: GROUP.into(), user: "u1".into(), except: None };
         assert_eq!(request.asked(), Question::Revoke(user));
         request.answer(Answer::Announced);
         assert_eq!(request.responded(), (204, String::new()));

@@ -41,7 +41,7 @@ impl House {
     }
 
     fn issue(&mut self, token: TokenDigest, user: &str, until: u64) -> Answer {
-        self.told(Question::Issue { token, grant: Grant { group: "g".into(), user: user.into(), until } })
+        self.told(Question::Issue { token, grant: Grant { group: "g".into(), user: user.into(), until }, user_max: 0 })
     }
 
     fn user(&mut self, token: TokenDigest) -> Option<String> {
@@ -140,7 +140,7 @@ fn rs_63_issued_tokens_and_revocations_are_there_in_the_next_process() {
     assert!(matches!(house.told(Question::Revoke(Revocation::Token(TOKENS[2]))), Answer::Announced));
     let mut house = house.restart(settings(), SECOND);
     assert_eq!(TOKENS.map(|token| house.user(token).is_some()), [true, true, false]);
-    let owner = Revocation::User { group: "g".into(), user: "u".into() };
+    let owner = Revocation::User { group: "g".into(), user: "u".into(), except: None };
     assert!(matches!(house.told(Question::Revoke(owner)), Answer::Announced));
     house.issue(TOKENS[2], "w", until);
     let mut house = house.restart(settings(), SECOND);
@@ -156,7 +156,7 @@ fn a_token_whose_commit_fails_was_not_issued_and_a_revocation_not_announced() {
     let until = BEGIN * 1_000 + 50_000;
     house.issue(TOKENS[0], "u", until);
     let grant = Grant { group: "g".into(), user: "v".into(), until };
-    for question in [Question::Issue { token: TOKENS[1], grant }, Question::Revoke(Revocation::Token(TOKENS[0]))] {
+    for question in [Question::Issue { token: TOKENS[1], grant, user_max: 0 }, Question::Revoke(Revocation::Token(TOKENS[0]))] {
         house.handle(ToHub::Ask { origin: Bench::origin(0), question });
     }
     house.inbox(1);
@@ -180,8 +180,8 @@ fn changes_of_tokens_that_failed_but_reached_the_disk_are_taken_back_there() {
     house.issue(TOKENS[1], "u", until);
     let last = house.on_disk().head.unwrap();
     let grant = Grant { group: "g".into(), user: "v".into(), until };
-    let user = Revocation::User { group: "g".into(), user: "u".into() };
-    for question in [Question::Issue { token: TOKENS[2], grant }, Question::Revoke(user)] {
+    let user = Revocation::User { group: "g".into(), user: "u".into(), except: None };
+    for question in [Question::Issue { token: TOKENS[2], grant, user_max: 0 }, Question::Revoke(user)] {
         house.handle(ToHub::Ask { origin: Bench::origin(0), question });
     }
     // They reached the disk, but nobody could say so.
