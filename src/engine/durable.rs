@@ -1,11 +1,11 @@
 //! The engine of a server with storage: what has to outlive the process counts once it is committed, and nothing passes it; or
 //! it counts at once, and only answers wait.
 
-use super::{Change, Engine, Transaction};
+use super::{Change, Engine, RecordChange, Transaction};
 use crate::exchange::{Refusal, TopicId};
 use crate::message::{Seq, Stamp};
 use crate::storage::thread::Unit;
-use crate::storage::{Batch, Deliver, KnownKey, Notes, Report, Stored, TokenChange};
+use crate::storage::{Batch, Deliver, KnownKey, Notes, RecordRow, Report, Stored, TokenChange};
 use crossbeam_channel::Sender;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -225,6 +225,12 @@ impl Engine for Durable {
                 }
                 Change::Issue { token, grant } => batch.tokens.push(TokenChange::Issue(*token, grant.clone())),
                 Change::Revoke(revocation) => batch.tokens.push(TokenChange::Revoke(revocation.clone())),
+                Change::Alter { endpoint, records } => batch.records.extend(records.iter().map(|change| match change {
+                    RecordChange::Create(after) | RecordChange::Replace { after, .. } => {
+                        RecordRow::Put(endpoint.clone(), after.clone())
+                    }
+                    RecordChange::Delete(before) => RecordRow::Delete(before.place),
+                })),
             }
         }
         if !(batch.messages.is_empty() && batch.keys.is_empty() && batch.ended.is_empty() && batch.tokens.is_empty()) {
@@ -253,7 +259,7 @@ impl Engine for Durable {
                         }
                     }
                 }
-                Change::Append { .. } | Change::Issue { .. } | Change::Revoke(_) => {}
+                Change::Append { .. } | Change::Issue { .. } | Change::Revoke(_) | Change::Alter { .. } => {}
                 Change::Remove { .. } => self.ends -= 1,
             }
         }

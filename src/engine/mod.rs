@@ -4,14 +4,15 @@ pub mod durable;
 pub mod local;
 
 use crate::exchange::{Grant, Revocation, TokenDigest, TopicId};
-use crate::message::{Message, Stamp};
+use crate::message::{Message, Stamp, TopicName};
+use crate::record::Record;
 use crate::storage::Key;
 use durable::Durable;
 use smallvec::SmallVec;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-/// One change of one topic, or of the tokens.
+/// One change of one topic, of the tokens, or of an endpoint's records.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A message reaches the topic: its log if it is stored, its listeners in any case.
@@ -22,6 +23,43 @@ pub enum Change {
     Issue { token: TokenDigest, grant: Grant },
     /// Tokens stand for nobody any more.
     Revoke(Revocation),
+    /// Records of an endpoint come, change or go; the message about it follows.
+    Alter { endpoint: TopicName, records: Box<[RecordChange]> },
+}
+
+/// What becomes of a record.
+#[derive(Clone, Debug)]
+pub enum RecordChange {
+    Create(Arc<Record>),
+    /// Both have one id, place and owner.
+    Replace {
+        before: Arc<Record>,
+        after: Arc<Record>,
+    },
+    Delete(Arc<Record>),
+}
+
+impl RecordChange {
+    pub fn before(&self) -> Option<&Arc<Record>> {
+        match self {
+            RecordChange::Create(_) => None,
+            RecordChange::Replace { before, .. } | RecordChange::Delete(before) => Some(before),
+        }
+    }
+
+    pub fn after(&self) -> Option<&Arc<Record>> {
+        match self {
+            RecordChange::Create(after) | RecordChange::Replace { after, .. } => Some(after),
+            RecordChange::Delete(_) => None,
+        }
+    }
+
+    /// As it is told of: of one that goes, the last.
+    pub fn record(&self) -> &Arc<Record> {
+        match self {
+            RecordChange::Create(record) | RecordChange::Replace { after: record, .. } | RecordChange::Delete(record) => record,
+        }
+    }
 }
 
 /// What has to outlive the process of a message, beside itself.

@@ -25,7 +25,7 @@ impl Hub {
             let released = topic.released();
             for (index, newer) in (0..topic.log.len()).rev().zip(0..) {
                 let message = topic.log.at(index).expect("there are so many");
-                assert_eq!((message.epoch, message.offset), (released.epoch, released.offset - newer));
+                assert_eq!(message.place_in(&topic.name), (released.epoch, released.offset - newer));
             }
             assert!(released.epoch <= topic.last_stored().map_or(0, |stamp| stamp.seq.0).max(self.renewed.0));
             assert!(topic.ring.is_none() || topic.subscribers > 0);
@@ -59,6 +59,7 @@ impl Hub {
         self.conversations.check_all();
         self.documents.check_all(self.topics.iter());
         self.tokens.check_all(self.waiting.len());
+        (counted.records, counted.record_bytes) = self.records.check_all(self.waiting.is_empty());
         assert_eq!(self.totals, counted);
         // Only a commit is waited for.
         assert!(self.waiting.is_empty() || self.storing.is_some());

@@ -1,6 +1,6 @@
 //! Where a cursor points to, and whether something newer is already gone.
 
-use crate::exchange::{Cursor, Reach, StartAt, TopicId};
+use crate::exchange::{Cursor, Join, Reach, StartAt, TopicId};
 use crate::hub::Hub;
 use crate::hub::topic::Topic;
 use crate::hub::view::View;
@@ -83,6 +83,32 @@ impl Hub {
             || is_before(start, view.floor()) && (view.has_evicted() || is_before(start, self.removed))
     }
 
+    /// Whether a stored message after this place may be gone. Of a topic of an endpoint, that one's own topic knows: it keeps whatever
+    /// others have of it, and no more of it outlives the process.
+    pub(super) fn is_gone_since(&self, seq: Seq, id: TopicId, join: &Join) -> bool {
+        // An earlier process may have shown more than it has left.
+        if seq < self.renewed {
+            return true;
+        }
+        let leads = match &join.records {
+            None => Some(id),
+            Some(records) => self.topics.find(&records.endpoint),
+        };
+        if let Some(topic) = leads.and_then(|id| self.topics.get(id)) {
+            return self.is_gone_after(seq, self.view(topic, join.reach));
+        }
+        let past = join
+            .records
+            .as_ref()
+            .and_then(|records| self.positions.find(&records.endpoint, self.settings.positions_age, self.now.micros));
+        seq < self.history_begins.seq.max(past.map_or(self.removed, |past| past.newest).seq)
+    }
+
+    /// The same of the topic that is shown.
+    pub(super) fn is_gone_after(&self, seq: Seq, view: View<'_>) -> bool {
+        seq < self.history_begins.seq || seq < view.floor().seq && (view.has_evicted() || seq < self.removed.seq)
+    }
+
     /// The same of a topic that does not exist.
     pub(super) fn is_gone_with_some_topic(&self, start: Position) -> bool {
         is_before(start, self.history_begins) || is_before(start, self.removed)
@@ -92,8 +118,9 @@ impl Hub {
     pub(super) fn from(&self, start_at: StartAt, start: Option<Position>, view: View<'_>) -> Seq {
         let topic = view.topic;
         let first = match (start_at, start) {
-            (StartAt::Now | StartAt::After(_), _) | (StartAt::Cursor, None) => return self.released.seq,
+            (StartAt::Now, _) | (StartAt::Cursor, None) => return self.released.seq,
             (StartAt::Cursor, Some(start)) => topic.log.after_position(start).max(view.first),
+            (StartAt::After(seq), _) => topic.log.after(seq).max(view.first),
             (StartAt::Last(count), _) => topic.log.len() - view.len().min(count as usize),
         };
         if first == topic.log.len() {

@@ -176,7 +176,7 @@ impl Hub {
         }
         let (more, less) = (kept_bytes(&write.value, None), newest.map_or(0, |message| kept_bytes(&message.payload, None)));
         // What is full has to take that something goes.
-        let bytes = self.totals.log_bytes + self.totals.coming_bytes;
+        let bytes = self.totals.kept_bytes() + self.totals.coming_bytes;
         let fits = deletes || more <= less || bytes + more - less <= self.settings.log_bytes_max;
         let is_busy = found.is_some_and(|(_, topic)| topic.interested().any(|reactor| self.is_overfull(reactor)));
         if is_busy || !fits || !can_store {
@@ -195,7 +195,7 @@ impl Hub {
         let version = clock.max(topic.published + 1).max(self.documents.forgotten + 1);
         // The id of the next message is its version.
         topic.published = version - 1;
-        let change = self.stamp(id, Content { payload: value, event: None, stored: true, except: None }).1;
+        let change = self.stamp(id, Content { payload: value, event: None, stored: true, except: None, also: None }).1;
         if let Change::Append { message, .. } = &change {
             self.documents.ahead.insert(id, message.clone());
         }

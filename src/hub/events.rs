@@ -40,7 +40,7 @@ impl Hub {
         let topic = self.topics.find(&events).unwrap_or_else(|| self.create(events, Keep::Window));
         // Whoever listens hears of it in any case.
         let stored = self.storage_refusal().is_none();
-        let content = Content { payload: payload.as_bytes().into(), event: None, stored, except: None };
+        let content = Content { payload: payload.as_bytes().into(), event: None, stored, except: None, also: None };
         let (_, change) = self.stamp(topic, content);
         self.submit(smallvec![change], Waiting::Nothing);
     }

@@ -49,11 +49,7 @@ impl Hub {
                 let start = (second, 0);
                 (!self.is_gone(start, view)).then(|| log.after_position(start))
             }
-            After::Seq(seq) => {
-                let gone =
-                    seq < self.history_begins.seq || seq < view.floor().seq && (view.has_evicted() || seq < self.removed.seq);
-                (!gone).then(|| log.after(seq))
-            }
+            After::Seq(seq) => (!self.is_gone_after(seq, view)).then(|| log.after(seq)),
         }
     }
 

@@ -25,8 +25,10 @@ impl Hub {
                 for name in &created {
                     self.tell(Happening::Created, name);
                 }
-                for topic in topics {
-                    self.tell_of(Happening::Subscribed, topic);
+                for handle in topics {
+                    if let Some(topic) = self.topics.held(handle) {
+                        self.tell_of(Happening::Subscribed, topic);
+                    }
                 }
                 return;
             }
@@ -36,9 +38,14 @@ impl Hub {
     }
 
     fn attach(&mut self, reactor: u16, join: &Join) -> Result<(Joined, Vec<TopicName>), Refusal> {
+        if join.records.as_ref().is_some_and(|records| !self.records.is_current(records)) {
+            return Err(Refusal::TopicMissing);
+        }
         let found: Vec<Option<TopicId>> = join.topics.iter().map(|topic| self.topics.find(&topic.name)).collect();
         let existing: Vec<TopicId> = found.iter().flatten().copied().collect();
-        for &topic in &existing {
+        let leading = join.records.as_ref().and_then(|records| self.topics.find(&records.endpoint));
+        for topic in existing.iter().copied().chain(leading) {
+            self.renew_stale(topic);
             self.trim(topic);
         }
         let missing = |(topic, found): (&JoinTopic, &Option<TopicId>)| {
@@ -65,7 +72,7 @@ impl Hub {
 
         let resolved = self.resolve(&join.cursor, &existing, join.reach);
         let (head, keep) = (self.released, join.document.map_or(Keep::Window, documents::keep));
-        let (mut gap, mut created) = (resolved.unknown, Vec::new());
+        let (mut gap, mut foreign, mut created) = (resolved.unknown, resolved.foreign, Vec::new());
         let mut topics = Vec::with_capacity(join.topics.len());
         for (wanted, found) in join.topics.iter().zip(found) {
             // A name that is listed twice was created for its first subscription.
@@ -79,28 +86,39 @@ impl Hub {
             if topic.is_document() {
                 self.joined_document(id);
             }
+            if let Some(records) = &join.records {
+                self.records.joined(id, records);
+            }
             self.rest(id, false);
+            let start = match wanted.start {
+                StartAt::After(seq) if seq > head.seq || self.is_gone_since(seq, id, join) => {
+                    foreign |= seq > head.seq;
+                    gap = true;
+                    StartAt::Now
+                }
+                start @ (StartAt::Now | StartAt::Cursor | StartAt::Last(_) | StartAt::After(_)) => start,
+            };
             let topic = self.topics.get(id).expect("it has a subscriber");
             let view = self.view(topic, join.reach);
-            gap |= wanted.start == StartAt::Cursor && resolved.start.is_some_and(|start| self.has_gap(start, view));
-            let from = self.from(wanted.start, resolved.start, view);
+            gap |= start == StartAt::Cursor && resolved.start.is_some_and(|start| self.has_gap(start, view));
+            let from = self.from(start, resolved.start, view);
             let replays = from < head.seq;
-            topics.push(JoinedTopic { id: wanted.id, topic: id, from });
+            topics.push(JoinedTopic { id: wanted.id, topic: self.topics.handle(id), from });
             if replays {
                 self.wait_for_readers(id);
             }
         }
         let replay = join.history.as_ref().and_then(|missed| self.history(missed, join.reach));
         let document = join.document.and_then(|_| self.document(&join.topics.first()?.name));
-        Ok((
-            Joined { head, topics, start: resolved.start(), gap, foreign: resolved.foreign, replay, document, records: None },
-            created,
-        ))
+        let shown = join.records.as_ref().and_then(|wanted| Some((&wanted.endpoint, wanted.snapshot?)));
+        let records = shown.map(|(endpoint, of)| self.records.list(endpoint, of));
+        Ok((Joined { head, topics, start: resolved.start(), gap, foreign, replay, document, records }, created))
     }
 
     pub(super) fn leave(&mut self, reactor: u16, topics: &[TopicId], last: bool) {
         let mut left = Vec::new();
-        for &id in topics {
+        for &handle in topics {
+            let Some(id) = self.topics.held(handle) else { continue };
             let Some(topic) = self.topics.get_mut(id) else { continue };
             if !topic.detach(reactor) {
                 continue;
@@ -111,6 +129,7 @@ impl Hub {
                 self.totals.unstored -= messages;
                 self.totals.unstored_bytes -= bytes;
                 (topic.ring, topic.tail) = (None, None);
+                self.records.left(id);
             }
             if topic.is_document() {
                 self.left_document(id);

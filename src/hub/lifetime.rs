@@ -57,6 +57,7 @@ impl Hub {
             topic.evicted(&message);
             evicted += 1;
             if self.storing.is_some()
+                && topic.owns(&message)
                 && let Some(durable) = self.engine.durable()
             {
                 durable.evicted.push_back(message.stamp.seq);
@@ -83,7 +84,7 @@ impl Hub {
             }
             self.totals.unstored_bytes -= bytes - tail.log.bytes();
             let is_over = tail.until <= self.now.micros;
-            let kept = self.totals.log_bytes + self.totals.unstored_bytes;
+            let kept = self.totals.kept_bytes() + self.totals.unstored_bytes;
             if is_over || evicted > 0 && kept > self.settings.log_bytes_max {
                 let (messages, bytes) = tail.give_up(topic.floor.seq);
                 self.totals.unstored -= messages;
@@ -199,6 +200,7 @@ impl Hub {
         self.expire_positions(budget);
         self.conversations.expire(micros, budget);
         self.expire_tokens(budget);
+        self.expire_records(budget);
     }
 
     /// Fits the next topics to settings that have changed.
@@ -227,6 +229,7 @@ impl Hub {
             self.heartbeats.iter().copied().min(),
             self.sweep.map(|_| self.now.micros),
             self.storing.as_ref().and_then(Storing::due),
+            self.records.due(),
         ];
         candidates.into_iter().flatten().min()
     }
@@ -249,7 +252,7 @@ impl Hub {
             let payload = heartbeat.payload.clone();
             let topic = self.topics.find(&heartbeat.topic);
             if let Some(id) = topic.filter(|&id| self.topics.get(id).is_some_and(|topic| topic.subscribers > 0)) {
-                let (_, change) = self.stamp(id, Content { payload, event: None, stored: false, except: None });
+                let (_, change) = self.stamp(id, Content { payload, event: None, stored: false, except: None, also: None });
                 self.submit(smallvec![change], Waiting::Nothing);
             }
         }
@@ -259,6 +262,7 @@ impl Hub {
         let prefix = settings.wildcard_prefix != self.settings.wildcard_prefix;
         let heartbeats = settings.heartbeats != self.settings.heartbeats;
         self.settings = settings;
+        self.configure_endpoints();
         if prefix {
             let names = self.topics.iter().map(|(_, topic)| &topic.name);
             let wildcards = names.filter(|name| !name.is_reserved() && self.is_wildcard(name)).count();

@@ -20,6 +20,7 @@ mod lifetime;
 mod log;
 mod publish;
 mod read;
+mod records;
 mod remembered;
 mod report;
 pub mod request;
@@ -38,16 +39,17 @@ use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
 use crate::exchange::{
     AlterRefusal, Answer, ConversationId, EndpointSettings, Grant, Legacy, Notice, Published, Question, Reach, Refusal,
-    Selection, TokenDigest, WriteRefusal, Written,
+    Revocation, Selection, TokenDigest, WriteRefusal, Written,
 };
 use crate::message::{Seq, Stamp, TopicName};
 use crate::metrics::Metrics;
-use crate::record::{Record, RecordList};
+use crate::record::Record;
 use crate::storage::Key;
 use ages::{Ages, Aging};
 use conversations::{Conversations, Resumption};
 use documents::Documents;
 use read::WaitingRead;
+use records::Records;
 use remembered::Remembered;
 use request::{Origin, ToHub, ToReactor, Token};
 use sequencer::Sequencer;
@@ -81,7 +83,7 @@ pub struct Settings {
     /// Gets a stored message when topics and subscriptions come and go.
     pub events_topic: Option<TopicName>,
     pub heartbeats: Vec<Heartbeat>,
-    /// Bytes of all logs; a publication that would exceed it is refused.
+    /// Bytes of all logs and records; a publication or an alteration that would exceed it is refused.
     pub log_bytes_max: u64,
     /// How long unstored messages wait for readers that lag.
     pub unstored_age: Duration,
@@ -154,6 +156,7 @@ pub struct Hub {
     conversations: Conversations,
     documents: Documents,
     tokens: Tokens,
+    records: Records,
     stored: Ages,
     unstored: Ages,
     idle: Ages,
@@ -195,12 +198,15 @@ enum Waiting {
         origin: Origin,
         result: Result<Written, WriteRefusal>,
     },
+    /// And what every session hears of tokens that were revoked along with it.
     Altered {
         origin: Origin,
         result: Result<Vec<Arc<Record>>, AlterRefusal>,
+        notice: Option<Arc<Notice>>,
     },
     Issued {
         origin: Origin,
+        revoked: Vec<TokenDigest>,
     },
 }
 
@@ -237,10 +243,20 @@ struct Totals {
     documents: u64,
     tombstones: u64,
     document_subscriptions: u64,
+    /// Records that are released, and what those take that are ordered.
+    records: u64,
+    record_bytes: u64,
     messages_in: u64,
     bytes_in: u64,
     evicted: u64,
     refused: u64,
+}
+
+impl Totals {
+    /// What is kept for good, in bytes: logs and records.
+    fn kept_bytes(&self) -> u64 {
+        self.log_bytes + self.record_bytes
+    }
 }
 
 impl Hub {
@@ -267,6 +283,7 @@ impl Hub {
             conversations: Conversations::default(),
             documents: Documents::default(),
             tokens: Tokens::default(),
+            records: Records::default(),
             stored: Ages::default(),
             unstored: Ages::default(),
             idle: Ages::default(),
@@ -279,6 +296,7 @@ impl Hub {
             metrics,
         };
         hub.restart_heartbeats();
+        hub.configure_endpoints();
         hub
     }
 
@@ -287,6 +305,7 @@ impl Hub {
         self.enter(now);
         self.release();
         self.expire(EXPIRED_PER_REQUEST);
+        self.create_users();
         match request {
             ToHub::Started { reactor, thread } => {
                 let reactor = &mut self.reactors[usize::from(reactor)];
@@ -313,13 +332,14 @@ impl Hub {
         self.count();
     }
 
-    /// Lets time pass: ages, idle topics, heartbeats, keys, positions, conversations. The work of one call is bounded.
+    /// Lets time pass: ages, idle topics, heartbeats, keys, positions, conversations, endpoints. The work of one call is bounded.
     pub fn tick(&mut self, now: Now) {
         self.enter(now);
         self.release();
         self.expire(EXPIRED_PER_TICK);
         self.sweep(EXPIRED_PER_TICK);
         self.beat();
+        self.create_users();
         self.settle();
         self.count();
     }
@@ -368,23 +388,24 @@ impl Hub {
                 return self.submit(SmallVec::new(), Waiting::Announced { origin, notice: Arc::new(notice) });
             }
             Question::Document(name) => Answer::Document(self.document(&name)),
-            Question::Issue { token, grant, user_max: _ } => return self.issue(origin, token, grant),
+            Question::Issue { token, grant, user_max } => return self.issue(origin, token, grant, user_max),
             Question::Grant(token) => Answer::Grant(self.tokens.find(token, self.now.unix_millis())),
-            Question::Records { .. } => Answer::Records(RecordList::default(), self.released),
-            Question::RecordsById { .. } => Answer::RecordsById(Vec::new()),
-            Question::RecordNamed { .. } => Answer::RecordNamed(None),
+            Question::Records { endpoint, of } => Answer::Records(self.records.list(&endpoint, of), self.released),
+            Question::RecordsById { endpoint, ids, of } => Answer::RecordsById(self.records.by_id(&endpoint, &ids, of)),
+            Question::RecordNamed { endpoint, name } => Answer::RecordNamed(self.records.named(&endpoint, &name)),
             Question::Revoke(revocation) => {
                 if let Some(refusal) = self.storage_refusal() {
                     return self.reply(origin, Answer::Refused(refusal));
                 }
                 let notice = Arc::new(Notice::Revoked(revocation.clone()));
+                self.tokens.order_revocation(&revocation);
                 return self.submit(smallvec![Change::Revoke(revocation)], Waiting::Announced { origin, notice });
             }
         };
         self.reply(origin, answer);
     }
 
-    fn issue(&mut self, origin: Origin, token: TokenDigest, grant: Grant) {
+    fn issue(&mut self, origin: Origin, token: TokenDigest, grant: Grant, user_max: u32) {
         let fits = |hub: &mut Hub| hub.tokens.reserve(hub.settings.tokens_max);
         let refusal = self.storage_refusal().or_else(|| {
             // Expired ones may make room.
@@ -395,7 +416,12 @@ impl Hub {
             (!room).then_some(Refusal::OutOfMemory)
         });
         match refusal {
-            None => self.submit(smallvec![Change::Issue { token, grant }], Waiting::Issued { origin }),
+            None => {
+                let revoked = self.tokens.order_issue(token, &grant, user_max);
+                let mut changes = smallvec![Change::Issue { token, grant }];
+                changes.extend(revoked.iter().map(|&token| Change::Revoke(Revocation::Token(token))));
+                self.submit(changes, Waiting::Issued { origin, revoked });
+            }
             Some(refusal) => self.reply(origin, Answer::Refused(refusal)),
         }
     }
@@ -472,6 +498,7 @@ impl Hub {
                     Change::Remove { topic, message, .. } => self.remove(topic, &message),
                     Change::Issue { token, grant } => self.tokens.issue(token, grant),
                     Change::Revoke(revocation) => self.tokens.revoke(revocation),
+                    Change::Alter { endpoint, records } => self.altered(&endpoint, &records),
                 }
             }
             self.released = transaction.head;
@@ -483,19 +510,29 @@ impl Hub {
                 }
                 Waiting::Deleted { origin, topics } => self.acknowledge(origin, topics > 0, Answer::Deleted(topics)),
                 Waiting::Refused { origin, refusal } => self.acknowledge(origin, false, Answer::Refused(refusal)),
-                Waiting::Announced { origin, notice } => self.announce(origin, &notice),
+                Waiting::Announced { origin, notice } => {
+                    self.announce(&notice);
+                    self.acknowledge(origin, matches!(*notice, Notice::Revoked(_)), Answer::Announced);
+                }
                 Waiting::Written { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Written(result)),
-                Waiting::Altered { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Altered(result)),
-                Waiting::Issued { origin } => self.acknowledge(origin, true, Answer::Issued),
+                Waiting::Altered { origin, result, notice } => {
+                    notice.iter().for_each(|notice| self.announce(notice));
+                    self.acknowledge(origin, result.is_ok(), Answer::Altered(result));
+                }
+                Waiting::Issued { origin, revoked } => {
+                    for token in revoked {
+                        self.announce(&Arc::new(Notice::Revoked(Revocation::Token(token))));
+                    }
+                    self.acknowledge(origin, true, Answer::Issued);
+                }
             }
         }
     }
 
-    fn announce(&mut self, origin: Origin, notice: &Arc<Notice>) {
+    fn announce(&mut self, notice: &Arc<Notice>) {
         for reactor in &mut self.reactors {
             reactor.replies.push(ToReactor::Announce(notice.clone()));
         }
-        self.acknowledge(origin, matches!(**notice, Notice::Revoked(_)), Answer::Announced);
     }
 
     /// Writes the sums to where the metrics are read.
@@ -510,6 +547,8 @@ impl Hub {
         metrics.stored_bytes.store(self.totals.log_bytes, Relaxed);
         metrics.subscriptions.store(self.totals.subscriptions, Relaxed);
         metrics.documents.store(self.totals.documents, Relaxed);
+        metrics.records.store(self.totals.records, Relaxed);
+        metrics.endpoints.store(self.records.endpoints() as u64, Relaxed);
         metrics.evicted.store(self.totals.evicted, Relaxed);
         metrics.refused.store(self.totals.refused, Relaxed);
     }

@@ -5,9 +5,9 @@ use crate::exchange::{Entry, Published, Refusal, Selection, TopicId};
 use crate::hub::events::Happening;
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToReactor};
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Position, Topic};
 use crate::hub::{Aging, Hub, Waiting};
-use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
+use crate::message::{Also, EventFields, Message, Seq, Stamp, TopicName};
 use crate::storage::Key;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
@@ -23,6 +23,8 @@ pub struct Content {
     pub event: Option<Box<EventFields>>,
     pub stored: bool,
     pub except: Option<Box<(u16, u64)>>,
+    /// The second topic of what is stored.
+    pub also: Option<TopicId>,
 }
 
 /// What becomes of one entry.
@@ -83,7 +85,7 @@ impl Hub {
         if !self.may_create(absent.into_iter()) {
             return Err(Refusal::TooManyTopics);
         }
-        if bytes > 0 && self.totals.log_bytes + self.totals.coming_bytes + bytes > self.settings.log_bytes_max {
+        if bytes > 0 && self.totals.kept_bytes() + self.totals.coming_bytes + bytes > self.settings.log_bytes_max {
             return Err(Refusal::OutOfMemory);
         }
         if durable && let Some(refusal) = self.storage_refusal() {
@@ -114,7 +116,7 @@ impl Hub {
                     let topic = known.or_else(|| self.topics.find(&entry.topic)).expect("what was absent was created just now");
                     let except = entry.except.and_then(|conversation| self.conversations.connection(conversation));
                     let except = except.map(|(reactor, connection)| Box::new((reactor, connection.0)));
-                    let content = Content { payload: entry.payload, event: entry.event, stored: entry.store, except };
+                    let content = Content { payload: entry.payload, event: entry.event, stored: entry.store, except, also: None };
                     let (stamp, mut change) = self.stamp(topic, content);
                     if let Some(key) = entry.key {
                         let key: Key = Arc::new((entry.topic, key));
@@ -136,7 +138,7 @@ impl Hub {
 
     /// Gives a message its stamp, its id, and its place in the topic's history if it is stored.
     pub(super) fn stamp(&mut self, id: TopicId, content: Content) -> (Stamp, Change) {
-        let Content { payload, event, stored, except } = content;
+        let Content { payload, event, stored, except, also } = content;
         let stamp = self.sequencer.stamp(self.now);
         self.totals.messages_in += 1;
         self.totals.bytes_in += payload.len() as u64;
@@ -151,25 +153,42 @@ impl Hub {
             self.totals.coming_bytes += kept_bytes(&message.payload, message.event.as_deref());
             let position = topic.count_stored(stamp);
             (message.epoch, message.offset) = (position.epoch, position.offset);
+            if let Some(second) = also.and_then(|id| self.topics.get_mut(id)) {
+                let Position { epoch, offset } = second.count_stored(stamp);
+                message.also = Some(Box::new(Also { topic: second.name.clone(), epoch, offset }));
+                self.totals.coming_bytes += kept_bytes(&message.payload, message.event.as_deref());
+            }
         }
         message.ordered_micros = self.now.micros;
         let kept = if stored { self.keep(id, stamp) } else { None };
         (stamp, Change::Append { topic: id, message: Arc::new(message), kept })
     }
 
-    /// A released message reaches its topic and those who listen.
+    /// A released message reaches its topics and those who listen.
     pub(super) fn append(&mut self, id: TopicId, message: Arc<Message>) {
+        // The topic may have been deleted between stamp and release.
+        if self.topics.get(id).is_none() {
+            self.note_evicted(&message);
+        }
+        let second = message.also.as_ref().map(|also| self.topics.find(&also.topic));
+        self.append_to(Some(id), message.clone());
+        if let Some(second) = second {
+            self.append_to(second, message);
+        }
+    }
+
+    fn append_to(&mut self, id: Option<TopicId>, message: Arc<Message>) {
         let bytes = kept_bytes(&message.payload, message.event.as_deref());
         self.totals.coming_bytes -= if message.stored { bytes } else { 0 };
-        // The topic may have been deleted between stamp and release.
-        let Some(topic) = self.topics.get_mut(id) else {
-            return self.note_evicted(&message);
-        };
+        let Some(id) = id else { return };
+        self.renew_stale(id);
+        let handle = self.topics.handle(id);
+        let Some(topic) = self.topics.get_mut(id) else { return };
         for reactor in topic.interested() {
             let reactor = &mut self.reactors[reactor];
             reactor.queued.0 += 1;
             reactor.queued.1 += message.payload.len();
-            reactor.replies.push(ToReactor::Deliver { topic: id, message: message.clone() });
+            reactor.replies.push(ToReactor::Deliver { topic: handle, message: message.clone() });
         }
         let aging = Aging { topic: id, seq: message.stamp.seq, since: self.now.micros };
         if message.stored {
@@ -184,7 +203,7 @@ impl Hub {
             }
         } else if topic.subscribers > 0 {
             let ring = topic.ring.get_or_insert_default();
-            if self.totals.log_bytes + self.totals.unstored_bytes + bytes > self.settings.log_bytes_max {
+            if self.totals.kept_bytes() + self.totals.unstored_bytes + bytes > self.settings.log_bytes_max {
                 // Delivered all the same; only who lags has lost it.
                 let (messages, bytes) = ring.give_up(message.stamp.seq);
                 self.totals.unstored -= messages;
@@ -232,11 +251,12 @@ impl Hub {
 
     /// A released deletion: the topic goes, and with it every subscription.
     pub(super) fn remove(&mut self, id: TopicId, message: &Arc<Message>) {
+        let handle = self.topics.handle(id);
         let Some(topic) = self.end(id) else { return };
         let last = topic.last_stored().map_or(Seq(0), |stamp| stamp.seq);
         for reactor in topic.interested() {
             self.reactors[reactor].replies.push(ToReactor::Removed {
-                topic: id,
+                topic: handle,
                 last,
                 last_unstored: topic.last_unstored(),
                 message: message.clone(),
@@ -247,6 +267,7 @@ impl Hub {
     /// Takes a topic out of everything. What it had stored counts as evicted.
     pub(super) fn end(&mut self, id: TopicId) -> Option<Box<Topic>> {
         let topic = self.topics.remove(id)?;
+        self.records.left(id);
         let (messages, bytes) = topic.for_laggards();
         self.totals.unstored -= messages;
         self.totals.unstored_bytes -= bytes;

@@ -34,10 +34,11 @@ impl Hub {
             self.advance();
             for topic in &read.topics {
                 let after = topic.from.max(read.after);
-                if self.topics.get(topic.topic).is_some_and(|found| found.tail.is_some() && found.floor.seq > after) {
-                    self.wait_for_readers(topic.topic);
+                let Some(id) = self.topics.held(topic.topic) else { continue };
+                if self.topics.get(id).is_some_and(|found| found.tail.is_some() && found.floor.seq > after) {
+                    self.wait_for_readers(id);
                 }
-                self.trim(topic.topic);
+                self.trim(id);
             }
             let backlog = Box::new(self.page(&read));
             let Origin { reactor, connection, ticket } = read.origin;
@@ -51,7 +52,7 @@ impl Hub {
         let mut sources: Vec<Source<'_>> = Vec::new();
         for &topic in &read.topics {
             let (stored_after, unstored_after) = (topic.from.max(read.after), topic.joined.max(read.after));
-            let Some(found) = self.topics.get(topic.topic) else {
+            let Some(found) = self.topics.held(topic.topic).and_then(|id| self.topics.get(id)) else {
                 let former = self.topics.former(topic.topic);
                 lost |= former.stored > stored_after || former.unstored > unstored_after;
                 continue;

@@ -35,6 +35,9 @@ impl Hub {
             self.pass_what_was_seen(&loaded.messages, &mut durable.notes);
         }
         loaded.tokens.into_iter().for_each(|(token, grant)| self.tokens.restore(token, grant));
+        for (endpoint, record) in loaded.records {
+            self.restore_record(&endpoint, record);
+        }
         self.engine = Box::new(durable);
         // The new process's first stamp has to be known before anything else is.
         self.storing = Some(Storing::default());
@@ -46,6 +49,8 @@ impl Hub {
             since = self.now.at_unix(stored.unix_micros).max(since);
             self.restore_message(stored, since);
         }
+        loaded.endpoints.into_iter().for_each(|(endpoint, removed)| self.restore_removed(endpoint, removed));
+        self.configure_endpoints();
         let mut forgotten = Vec::new();
         for (name, remains) in loaded.topics {
             match remains.forgotten {
@@ -97,28 +102,42 @@ impl Hub {
     fn restore_message(&mut self, stored: Stored, since: u64) {
         let Stored { message, previous, group, .. } = stored;
         let keep = group.map_or(Keep::Window, |group| Keep::Newest { group });
-        let position = Position { epoch: self.epoch(message.stamp, message.epoch), offset: message.offset };
-        let id = match self.topics.find(&message.topic) {
+        let message = at(message, since, |stamp, epoch| self.epoch(stamp, epoch));
+        let id = self.restore_into(&message.topic, &message, keep, previous);
+        if let Some(also) = &message.also {
+            // What its first topic keeps no more, this one does not either.
+            let floor = self.topics.get(id).map_or(previous, |first| first.floor);
+            self.restore_into(&also.topic, &message, keep, floor);
+        }
+    }
+
+    /// Gives a message its place in one of its topics; `floor`: what it begins after if it is the first one there.
+    fn restore_into(&mut self, name: &TopicName, message: &Arc<Message>, keep: Keep, floor: Stamp) -> TopicId {
+        let (epoch, offset) = message.place_in(name);
+        let position = Position { epoch, offset };
+        let id = match self.topics.find(name) {
             Some(id) => id,
-            None => self.restore_topic(message.topic.clone(), keep, previous),
+            None => self.restore_topic(name.clone(), keep, floor),
         };
         let topic = self.topics.get_mut(id).expect("it was found or created just now");
         let follows = topic.position.epoch == position.epoch && topic.position.offset + 1 == position.offset;
         if !topic.log.is_empty() && !follows {
-            self.drop_earlier_life(id, previous);
+            self.drop_earlier_life(id, floor);
         }
         let topic = self.topics.get_mut(id).expect("it is still there");
         topic.position = position;
-        topic.published = topic.published.max(message.id.max(0) as u64);
-        let aging = Aging { topic: id, seq: message.stamp.seq, since };
-        let message = at(message, since, position.epoch);
+        if topic.owns(message) {
+            topic.published = topic.published.max(message.id.max(0) as u64);
+        }
+        let aging = Aging { topic: id, seq: message.stamp.seq, since: message.ordered_micros };
         self.totals.logged += 1;
         self.totals.log_bytes += kept_bytes(&message.payload, message.event.as_deref());
         self.totals.stored += u64::from(!topic.name.is_reserved());
-        topic.log.push(message);
+        topic.log.push(message.clone());
         if keep == Keep::Window {
             self.stored.push(aging);
         }
+        id
     }
 
     /// What is left of a topic that ended, and whose messages were about to be deleted.
@@ -126,14 +145,14 @@ impl Hub {
         let Some(topic) = self.topics.get_mut(id) else { return };
         let keep = topic.log.keep();
         let log = std::mem::replace(&mut topic.log, Log::new(keep));
-        let is_reserved = topic.name.is_reserved();
+        let (name, is_reserved) = (topic.name.clone(), topic.name.is_reserved());
         topic.floor = floor;
         topic.published = 0;
         self.removed = self.removed.max(log.newest().map_or(Stamp::default(), |newest| newest.stamp));
         self.totals.logged -= log.len() as u64;
         self.totals.log_bytes -= log.bytes();
         self.totals.stored -= if is_reserved { 0 } else { log.len() as u64 };
-        for message in log.from(0) {
+        for message in log.from(0).filter(|message| message.topic == name) {
             self.note_evicted(message);
         }
     }
@@ -160,9 +179,13 @@ impl Hub {
     }
 }
 
-/// The message with its age, and its epoch of today.
-fn at(mut message: Arc<Message>, since: u64, epoch: u64) -> Arc<Message> {
-    let changed = Arc::get_mut(&mut message).expect("nobody else has what was just loaded");
-    (changed.ordered_micros, changed.epoch) = (since, epoch);
+/// The message with its age, and what its epochs are now.
+fn at(mut message: Arc<Message>, since: u64, epoch: impl Fn(Stamp, u64) -> u64) -> Arc<Message> {
+    let found = Arc::get_mut(&mut message).expect("nobody else has what was just loaded");
+    found.ordered_micros = since;
+    found.epoch = epoch(found.stamp, found.epoch);
+    if let Some(also) = &mut found.also {
+        also.epoch = epoch(found.stamp, also.epoch);
+    }
     message
 }

@@ -7,8 +7,8 @@ use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToHub};
 use crate::hub::topic::Topic;
 use crate::hub::{Hub, Waiting};
-use crate::message::{Message, Stamp, TopicName};
-use crate::storage::{Key, Remains, Report, Stored, TokenChange};
+use crate::message::{Message, Seq, Stamp, TopicName};
+use crate::storage::{Key, RecordRow, Remains, RemovedEndpoint, Report, Stored, TokenChange};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -69,7 +69,7 @@ impl Hub {
         self.durable().is_some_and(|durable| durable.is_ahead())
     }
 
-    /// Publishes, deletes or writes, unless that has to wait for the end of a topic.
+    /// Publishes, deletes, writes or alters, unless that has to wait for the end of a topic.
     pub(super) fn order_or_hold(&mut self, request: ToHub) {
         if let Some(storing) = &mut self.storing
             && (!storing.held.is_empty() || self.engine.durable().is_some_and(|durable| durable.ends_wait()))
@@ -84,10 +84,7 @@ impl Hub {
             ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
             ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
             ToHub::Write { origin, write } => self.write(origin, write),
-            // There are no records yet.
-            ToHub::Alter { origin, .. } => {
-                self.submit(SmallVec::new(), Waiting::Altered { origin, result: Err(AlterRefusal::Missing) });
-            }
+            ToHub::Alter { origin, alter } => self.alter(origin, *alter),
             other => unreachable!("nothing else is ordered: {other:?}"),
         }
     }
@@ -222,7 +219,8 @@ impl Hub {
         let Some(topic) = self.topics.get(id) else { return Box::default() };
         // If it stays, this only means that more care is taken than is needed.
         durable.notes.removed = durable.notes.removed.max(topic.last_stored().unwrap_or_default());
-        topic.log.from(0).map(|message| message.stamp).chain(durable.waiting(id)).collect()
+        let own = topic.log.from(0).filter(|message| topic.owns(message));
+        own.map(|message| message.stamp).chain(durable.waiting(id)).collect()
     }
 
     /// There is something that the next process should know.
@@ -264,7 +262,10 @@ impl Hub {
         match report {
             Report::Committed(_) => {}
             Report::Failed { .. } => self.refuse_late(),
-            Report::Recovered => self.catch_up(),
+            Report::Recovered => {
+                self.catch_up();
+                self.look_for_users();
+            }
         }
         self.answer_late();
         self.order_held();
@@ -315,6 +316,7 @@ impl Hub {
                     if message.stored {
                         self.totals.coming_bytes -= kept_bytes(&message.payload, message.event.as_deref());
                     }
+                    self.discard_second(&message);
                     let Some(found) = self.topics.get_mut(topic) else { continue };
                     found.take_back(&message);
                     self.totals.published -= u64::from(!found.name.is_reserved());
@@ -329,6 +331,7 @@ impl Hub {
                     self.note_emptied(topic);
                     self.note_again(topic);
                 }
+                Change::Alter { endpoint, records } => self.discard_alteration(&endpoint, &records),
                 Change::Issue { token, .. } => {
                     self.tokens.give_back();
                     self.note_tokens([TokenChange::Revoke(Revocation::Token(token))]);
@@ -336,6 +339,7 @@ impl Hub {
                 Change::Revoke(revocation) => {
                     revokes = true;
                     let now = self.now.unix_millis();
+                    self.tokens.keep();
                     let meant = self.tokens.meant(revocation);
                     let stay = meant.into_iter().filter_map(|token| Some((token, self.tokens.find(token, now)?)));
                     let stay: Vec<_> = stay.map(|(token, grant)| TokenChange::Issue(token, grant)).collect();
@@ -357,15 +361,28 @@ impl Hub {
                 self.totals.refused += 1;
                 self.acknowledge_now(origin, Answer::Altered(Err(AlterRefusal::Unavailable)));
             }
-            Waiting::Issued { origin } => self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable)),
+            Waiting::Issued { origin, .. } => self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable)),
             Waiting::Refused { origin, refusal } => self.acknowledge_now(origin, Answer::Refused(refusal)),
             // What was revoked comes back with the next process: nobody may believe it.
             Waiting::Announced { origin, .. } if revokes => {
                 self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable));
             }
             // Nobody keeps it.
-            Waiting::Announced { origin, notice } => self.announce(origin, &notice),
+            Waiting::Announced { origin, notice } => {
+                self.announce(&notice);
+                self.acknowledge_now(origin, Answer::Announced);
+            }
         }
+    }
+
+    /// The same of the second topic of a message.
+    fn discard_second(&mut self, message: &Message) {
+        let Some(second) = message.also.as_ref().and_then(|also| self.topics.find(&also.topic)) else { return };
+        self.totals.coming_bytes -= kept_bytes(&message.payload, message.event.as_deref());
+        if let Some(topic) = self.topics.get_mut(second) {
+            topic.take_back(message);
+        }
+        self.rest(second, true);
     }
 
     /// A topic did not end, but a commit that failed may have reached the disk all the same.
@@ -381,6 +398,27 @@ impl Hub {
         }
         if let Some(durable) = self.durable() {
             durable.notes.again.extend(again);
+        }
+    }
+
+    pub(super) fn note_records(&mut self, rows: Vec<RecordRow>) {
+        if let Some(durable) = self.durable() {
+            durable.notes.records.extend(rows);
+        }
+    }
+
+    /// Records are no more, although nobody ordered that.
+    pub(super) fn note_gone(&mut self, places: impl Iterator<Item = Seq>) {
+        if let Some(durable) = self.durable() {
+            durable.notes.gone.extend(places);
+            self.unsettle();
+        }
+    }
+
+    pub(super) fn note_endpoint(&mut self, endpoint: &TopicName, removed: Option<RemovedEndpoint>) {
+        if let Some(durable) = self.durable() {
+            durable.notes.endpoints.insert(endpoint.clone(), removed);
+            self.unsettle();
         }
     }
 

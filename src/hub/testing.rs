@@ -5,13 +5,14 @@ use crate::engine::durable::Durable;
 use crate::engine::local::Local;
 use crate::engine::{Engine, Transaction};
 use crate::exchange::{
-    Answer, Cursor, Entry, Group, Join, JoinTopic, Joined, Published, Question, Reach, Refusal, Report, Selection, StartAt,
-    SubscriptionId, Write, WriteRefusal, Written,
+    Alter, AlterRefusal, Alteration, Answer, Cursor, EndpointSettings, Entry, Group, Join, JoinTopic, Joined, NewRecord,
+    Published, Question, Reach, Refusal, Report, Selection, StartAt, SubscriptionId, Write, WriteRefusal, Written,
 };
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
 use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp};
 use crate::metrics::Metrics;
+use crate::record::{Account, ChangeKind, Record, RecordId};
 use crate::storage::thread::Unit;
 use crate::storage::{Deliver, Loaded};
 use crossbeam_channel::{Receiver, unbounded};
@@ -69,8 +70,50 @@ pub fn state(topic: &str, value: &str) -> Write {
     }
 }
 
+/// An endpoint of the service `s`.
+pub const ENDPOINT: &str = "$endpoint\u{1f}s\u{1f}p\u{1f}notes";
+
+/// With this generation of the endpoint.
+pub fn with_endpoint(generation: u64) -> Settings {
+    let removed_ttl = Duration::from_secs(100);
+    Settings {
+        endpoints: vec![EndpointSettings { name: ENDPOINT.into(), generation, users: Vec::new(), removed_ttl }],
+        ..settings()
+    }
+}
+
+pub fn alter(what: Alteration) -> Alter {
+    Alter { endpoint: ENDPOINT.into(), what, records_max: 1_000, revoke: None }
+}
+
+pub fn new_record(id: u128, owner: Option<u128>, data: &str) -> NewRecord {
+    NewRecord { id: RecordId(id), owner: owner.map(RecordId), data: data.as_bytes().into(), account: None }
+}
+
+pub fn account(names: &[&str]) -> Option<Box<Account>> {
+    Some(Box::new(Account { names: names.iter().map(|&name| name.into()).collect(), password: "phc".into() }))
+}
+
+pub fn create(id: u128, owner: Option<u128>, data: &str) -> Alter {
+    alter(Alteration::Create(vec![new_record(id, owner, data)]))
+}
+
+pub fn put(id: u128, data: &str) -> Alter {
+    let (data, kind) = (data.as_bytes().into(), ChangeKind::Put);
+    alter(Alteration::Replace { id: RecordId(id), by: None, kind, data, unchanged_since: None, account: None })
+}
+
+pub fn delete(id: u128) -> Alter {
+    alter(Alteration::Delete { id: RecordId(id), by: None })
+}
+
 pub fn text(message: &Message) -> String {
     format!("{}:{}", message.topic, String::from_utf8_lossy(&message.payload))
+}
+
+/// `id:data`
+pub fn shown(record: &Record) -> String {
+    format!("{}:{}", record.id.0, String::from_utf8_lossy(&record.data))
 }
 
 /// A cursor as a client has it that remembered the stamp of a message.
@@ -238,6 +281,22 @@ impl Bench {
         self.handle(ToHub::Write { origin: Bench::origin(0), write });
         match self.answer() {
             Answer::Written(result) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn alter(&mut self, alter: Alter) -> Result<Vec<Arc<Record>>, AlterRefusal> {
+        self.handle(ToHub::Alter { origin: Bench::origin(0), alter: Box::new(alter) });
+        match self.answer() {
+            Answer::Altered(result) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// `id:data` of the records of an owner, or of all.
+    pub fn records(&mut self, of: Option<u128>) -> Vec<String> {
+        match self.ask(Question::Records { endpoint: ENDPOINT.into(), of: of.map(RecordId) }) {
+            Answer::Records(records, _) => records.iter().map(|record| shown(record)).collect(),
             other => panic!("{other:?}"),
         }
     }

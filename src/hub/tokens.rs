@@ -2,7 +2,7 @@
 
 use crate::exchange::{Grant, Revocation, TokenDigest};
 use hashbrown::HashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -13,6 +13,15 @@ pub struct Tokens {
     ends: BTreeSet<(u64, TokenDigest)>,
     /// Issued ones that are on their way through the engine.
     coming: usize,
+    /// What is on its way, in its order: whose tokens it changes, if that is known.
+    on_way: VecDeque<Option<Arc<Owner>>>,
+    /// Of users with changes on their way: the tokens that they have then.
+    ahead: HashMap<Arc<Owner>, Ahead>,
+}
+
+struct Ahead {
+    changes: usize,
+    tokens: Vec<(u64, TokenDigest)>,
 }
 
 struct Known {
@@ -21,7 +30,7 @@ struct Known {
     until: u64,
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Owner {
     group: Box<str>,
     user: Box<str>,
@@ -35,8 +44,67 @@ impl Tokens {
         fits
     }
 
-    /// Takes the place that was reserved.
+    /// One whose place was reserved is about to be submitted: which of the user's others have to be revoked along with it, so that
+    /// there are `user_max` of them then (0: no limit). Those that end first go.
+    pub fn order_issue(&mut self, token: TokenDigest, grant: &Grant, user_max: u32) -> Vec<TokenDigest> {
+        let owner = Arc::new(Owner { group: grant.group.clone(), user: grant.user.clone() });
+        let tokens = self.order(&owner);
+        tokens.retain(|(_, known)| *known != token);
+        tokens.sort_unstable();
+        let more = match user_max {
+            0 => 0,
+            most => (tokens.len() + 1).saturating_sub(most as usize),
+        };
+        let revoked: Vec<TokenDigest> = tokens.drain(..more).map(|(_, token)| token).collect();
+        tokens.push((grant.until, token));
+        revoked.iter().for_each(|_| self.on_way.push_back(None));
+        revoked
+    }
+
+    /// This is about to be submitted.
+    pub fn order_revocation(&mut self, revocation: &Revocation) {
+        let owner = match revocation {
+            Revocation::User { group, user, .. } => Some(Arc::new(Owner { group: group.clone(), user: user.clone() })),
+            // One that is on its way nobody has heard of.
+            Revocation::Token(token) => self.known.get(token).map(|known| known.owner.clone()),
+        };
+        let Some(owner) = owner else { return self.on_way.push_back(None) };
+        let tokens = self.order(&owner);
+        match revocation {
+            Revocation::Token(revoked) => tokens.retain(|(_, token)| token != revoked),
+            Revocation::User { except, .. } => tokens.retain(|(_, token)| Some(*token) == *except),
+        }
+    }
+
+    /// One more change of this user's tokens is on its way: what he has before it.
+    fn order(&mut self, owner: &Arc<Owner>) -> &mut Vec<(u64, TokenDigest)> {
+        self.on_way.push_back(Some(owner.clone()));
+        let Tokens { known, owned, ahead, .. } = self;
+        let ahead = ahead.entry(owner.clone()).or_insert_with(|| {
+            let tokens = of(owned, owner).filter_map(|token| Some((known.get(&token)?.until, token)));
+            Ahead { changes: 0, tokens: tokens.collect() }
+        });
+        ahead.changes += 1;
+        &mut ahead.tokens
+    }
+
+    /// The first change that is on its way has arrived, or never will.
+    fn arrived(&mut self) {
+        let Some(owner) = self.on_way.pop_front().expect("each change was ordered") else { return };
+        let Some(ahead) = self.ahead.get_mut(&owner) else { return };
+        ahead.changes -= 1;
+        if ahead.changes == 0 {
+            self.ahead.remove(&owner);
+        }
+    }
+
+    /// What was ordered first: it takes the place that was reserved.
     pub fn issue(&mut self, token: TokenDigest, grant: Grant) {
+        self.arrived();
+        self.add(token, grant);
+    }
+
+    fn add(&mut self, token: TokenDigest, grant: Grant) {
         self.coming -= 1;
         self.remove(token);
         let Grant { group, user, until } = grant;
@@ -52,7 +120,9 @@ impl Tokens {
         (*until > unix_millis).then(|| Grant { group: owner.group.clone(), user: owner.user.clone(), until: *until })
     }
 
+    /// What was ordered first.
     pub fn revoke(&mut self, revocation: Revocation) {
+        self.arrived();
         self.meant(revocation).into_iter().for_each(|token| self.remove(token));
         self.check();
     }
@@ -63,21 +133,26 @@ impl Tokens {
             Revocation::Token(token) => vec![token],
             Revocation::User { group, user, except } => {
                 let owner = Arc::new(Owner { group, user });
-                let all = (owner.clone(), TokenDigest([0; 32]))..=(owner, TokenDigest([255; 32]));
-                self.owned.range(all).map(|(_, token)| *token).filter(|token| Some(*token) != except).collect()
+                of(&self.owned, &owner).filter(|token| Some(*token) != except).collect()
             }
         }
     }
 
-    /// Gives back a place that was reserved.
+    /// What was ordered first will not be issued: gives back the place that was reserved.
     pub fn give_back(&mut self) {
+        self.arrived();
         self.coming -= 1;
+    }
+
+    /// What was ordered first will not be revoked.
+    pub fn keep(&mut self) {
+        self.arrived();
     }
 
     /// Takes over one that an earlier process issued.
     pub fn restore(&mut self, token: TokenDigest, grant: Grant) {
         self.coming += 1;
-        self.issue(token, grant);
+        self.add(token, grant);
     }
 
     /// Forgets those whose time is over, at most `budget` of them.
@@ -107,11 +182,20 @@ impl Tokens {
         }
         assert_eq!((self.owned.len(), self.ends.len()), (self.known.len(), self.known.len()));
         assert!(self.coming <= coming);
+        assert!(coming > 0 || self.on_way.is_empty() && self.ahead.is_empty());
+        let known = self.on_way.iter().flatten().count();
+        assert_eq!(self.ahead.values().map(|ahead| ahead.changes).sum::<usize>(), known);
     }
 
     fn check(&self) {
         debug_assert_eq!((self.owned.len(), self.ends.len()), (self.known.len(), self.known.len()));
     }
+}
+
+/// The tokens of this owner.
+fn of(owned: &BTreeSet<(Arc<Owner>, TokenDigest)>, owner: &Arc<Owner>) -> impl Iterator<Item = TokenDigest> {
+    let all = (owner.clone(), TokenDigest([0; 32]))..=(owner.clone(), TokenDigest([255; 32]));
+    owned.range(all).map(|(_, token)| *token)
 }
 
 #[cfg(test)]
@@ -247,6 +331,71 @@ mod tests {
         bench.pass(10 * SECOND);
         issue(&mut bench, 3, grant("u", 20)).unwrap();
         assert_eq!([1, 2, 3].map(|number| find(&mut bench, number).is_some()), [false, true, true]);
+    }
+
+    fn issue_few(bench: &mut Bench, number: u8, grant: Grant) {
+        let question = Question::Issue { token: token(number), grant, user_max: 2 };
+        bench.handle(ToHub::Ask { origin: Bench::origin(0), question });
+    }
+
+    #[test]
+    fn a_user_has_so_many_tokens_and_those_that_end_first_go_with_the_new_one() {
+        let mut bench = Bench::new(settings());
+        for (number, until) in [(1, 30), (2, 10), (3, 20)] {
+            issue(&mut bench, number, grant("u", until)).unwrap();
+        }
+        issue(&mut bench, 4, grant("v", 10)).unwrap();
+        bench.inbox(1);
+        issue_few(&mut bench, 5, grant("u", 5));
+        let known = |bench: &mut Bench| [1, 2, 3, 4, 5].map(|number| find(bench, number).is_some());
+        assert_eq!(known(&mut bench), [true, false, false, true, true], "the new one stays although it ends first");
+        let told = bench.inbox(1).into_iter().map(|reply| match reply {
+            ToReactor::Announce(notice) => (*notice).clone(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [2, 3].map(|number| Notice::Revoked(Revocation::Token(token(number)))));
+        // Once more the same one: it takes its own place.
+        issue_few(&mut bench, 5, grant("u", 40));
+        assert_eq!(known(&mut bench), [true, false, false, true, true]);
+        issue_few(&mut bench, 6, grant("u", 50));
+        assert_eq!(known(&mut bench), [false, false, false, true, true]);
+    }
+
+    #[test]
+    fn how_many_tokens_a_user_has_is_judged_by_what_is_on_its_way() {
+        let mut bench = Bench::new(settings());
+        issue(&mut bench, 1, grant("u", 10)).unwrap();
+        let (gate, allowed) = Gate::shut();
+        bench.hub.engine = Box::new(gate);
+        let now = bench.now;
+        let ask = |bench: &mut Bench, question| bench.hub.handle(ToHub::Ask { origin: Bench::origin(0), question }, now);
+        let few = |number, until| Question::Issue { token: token(number), grant: grant("u", until), user_max: 2 };
+        ask(&mut bench, few(2, 20));
+        ask(&mut bench, Question::Revoke(Revocation::Token(token(1))));
+        ask(&mut bench, few(3, 30));
+        ask(&mut bench, few(4, 40));
+        let other = Revocation::User { group: "g".into(), user: "u".into(), except: Some(token(4)) };
+        ask(&mut bench, Question::Revoke(other));
+        ask(&mut bench, few(5, 50));
+        let mut steps = Vec::new();
+        for _ in 0..6 {
+            allowed.store(1, Relaxed);
+            bench.hub.tick(now);
+            let known = [1, 2, 3, 4, 5].map(|number| bench.hub.tokens.find(token(number), now.unix_millis()).is_some());
+            steps.push(known.map(u8::from));
+        }
+        let expected = [[1, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]];
+        assert_eq!(steps, expected);
+        allowed.store(9, Relaxed);
+        bench.tick();
+    }
+
+    #[test]
+    fn a_revocation_of_a_user_leaves_one_token_out() {
+        let mut bench = Bench::new(settings());
+        (1..=3).for_each(|number| issue(&mut bench, number, grant("u", 10)).unwrap());
+        revoke(&mut bench, Revocation::User { group: "g".into(), user: "u".into(), except: Some(token(2)) });
+        assert_eq!([1, 2, 3].map(|number| find(&mut bench, number).is_some()), [false, true, false]);
     }
 
     #[test]

@@ -160,14 +160,14 @@ impl Topic {
     /// A stored message was released.
     pub fn push(&mut self, message: Arc<Message>) {
         self.pending -= 1;
-        debug_assert_eq!(message.offset, self.released().offset);
+        debug_assert_eq!(message.place_in(&self.name).1, self.released().offset);
         self.log.push(message);
     }
 
     /// The newest message that was counted never happened.
     pub fn take_back(&mut self, message: &Message) {
         self.published = match self.log.keep() {
-            Keep::Window => self.published - 1,
+            Keep::Window => self.published - u64::from(self.owns(message)),
             Keep::Newest { .. } => self.log.newest().map_or(0, |newest| newest.id as u64),
         };
         if message.stored {
@@ -177,6 +177,11 @@ impl Topic {
                 self.position = Position::default();
             }
         }
+    }
+
+    /// Whether this is the message's first topic: what is kept of it on disk goes with this one's log.
+    pub fn owns(&self, message: &Message) -> bool {
+        message.also.is_none() || message.topic == self.name
     }
 
     /// Of the newest stored message that was released.
@@ -253,14 +258,27 @@ pub struct Former {
     pub unstored: Seq,
 }
 
+impl Former {
+    fn left(&mut self, topic: &Topic) {
+        self.stored = self.stored.max(topic.last_stored().map_or(Seq(0), |stamp| stamp.seq));
+        self.unstored = self.unstored.max(topic.last_unstored());
+    }
+}
+
 #[derive(Debug)]
 struct Slot {
+    /// Of the handle that counts: each topic that is here begins with one of its own, and may be given others.
     generation: u32,
+    /// Of the handle that the present topic began with, by which the hub knows it as long as it lives.
+    born: u32,
     former: Former,
     topic: Option<Box<Topic>>,
 }
 
 /// Every topic of the server, by handle and by name.
+///
+/// A topic can be [given another handle](Topics::renew): what is held from outside under an earlier one is stale then. The hub itself
+/// goes on with the one it began with.
 #[derive(Debug, Default)]
 pub struct Topics {
     slots: Vec<Slot>,
@@ -273,23 +291,38 @@ pub struct Topics {
 impl Topics {
     pub fn find(&self, name: &TopicName) -> Option<TopicId> {
         let index = *self.names.find(self.hasher.hash_one(name), |&index| named(&self.slots, index) == Some(name))?;
-        Some(TopicId { index, generation: self.slots[index as usize].generation })
+        Some(TopicId { index, generation: self.slots[index as usize].born })
     }
 
     pub fn get(&self, id: TopicId) -> Option<&Topic> {
-        let slot = self.slots.get(id.index as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
+        let slot = self.slots.get(id.index as usize).filter(|slot| slot.born == id.generation)?;
         slot.topic.as_deref()
     }
 
     pub fn get_mut(&mut self, id: TopicId) -> Option<&mut Topic> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.born == id.generation)?;
         slot.topic.as_deref_mut()
+    }
+
+    /// The handle under which it is known outside.
+    pub fn handle(&self, id: TopicId) -> TopicId {
+        self.slots.get(id.index as usize).map_or(id, |slot| TopicId { generation: slot.generation, ..id })
+    }
+
+    /// The topic with this handle, unless that is stale.
+    pub fn held(&self, handle: TopicId) -> Option<TopicId> {
+        let slot = self.slots.get(handle.index as usize).filter(|slot| slot.generation == handle.generation)?;
+        slot.topic.as_ref().map(|_| TopicId { generation: slot.born, ..handle })
+    }
+
+    /// From now on it has another handle, and nobody listens: for what is held under the earlier one it is no more.
+    pub fn renew(&mut self, id: TopicId) {
+        let Some(slot) = self.slots.get_mut(id.index as usize).filter(|slot| slot.born == id.generation) else { return };
+        let Some(topic) = slot.topic.as_deref_mut() else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.former.left(topic);
+        (topic.ring, topic.tail, topic.subscribers) = (None, None, 0);
+        topic.interest = SmallVec::new();
     }
 
     /// The topic of this name must not exist.
@@ -299,29 +332,26 @@ impl Topics {
         let topic = Box::new(Topic::new(name, keep, created));
         let index = match self.free.pop() {
             Some(index) => {
-                self.slots[index as usize].topic = Some(topic);
+                let slot = &mut self.slots[index as usize];
+                (slot.topic, slot.born) = (Some(topic), slot.generation);
                 index
             }
             None => {
                 let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 topics fit into memory");
-                self.slots.push(Slot { generation: 0, former: Former::default(), topic: Some(topic) });
+                self.slots.push(Slot { generation: 0, born: 0, former: Former::default(), topic: Some(topic) });
                 index
             }
         };
         let Topics { slots, names, hasher, .. } = self;
         names.insert_unique(hash, index, |&index| hasher.hash_one(named(slots, index).expect("every name has its topic")));
-        TopicId { index, generation: slots[index as usize].generation }
+        TopicId { index, generation: slots[index as usize].born }
     }
 
     pub fn remove(&mut self, id: TopicId) -> Option<Box<Topic>> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.born == id.generation)?;
         let topic = slot.topic.take()?;
         slot.generation = slot.generation.wrapping_add(1);
-        slot.former.stored = slot.former.stored.max(topic.last_stored().map_or(Seq(0), |stamp| stamp.seq));
-        slot.former.unstored = slot.former.unstored.max(topic.last_unstored());
+        slot.former.left(&topic);
         if let Ok(entry) = self.names.find_entry(self.hasher.hash_one(&topic.name), |&index| index == id.index) {
             entry.remove();
         }
@@ -337,7 +367,7 @@ impl Topics {
     /// Every topic, in no order that may be shown.
     pub fn iter(&self) -> impl Iterator<Item = (TopicId, &Topic)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let id = TopicId { index: index as u32, generation: slot.generation };
+            let id = TopicId { index: index as u32, generation: slot.born };
             slot.topic.as_deref().map(|topic| (id, topic))
         })
     }
@@ -345,7 +375,7 @@ impl Topics {
     /// The topics at these places of the slab.
     pub fn between(&self, from: usize, to: usize) -> Vec<TopicId> {
         let slots = self.slots[from..to].iter().enumerate().filter(|(_, slot)| slot.topic.is_some());
-        slots.map(|(at, slot)| TopicId { index: (from + at) as u32, generation: slot.generation }).collect()
+        slots.map(|(at, slot)| TopicId { index: (from + at) as u32, generation: slot.born }).collect()
     }
 
     pub fn places(&self) -> usize {
@@ -377,6 +407,27 @@ mod tests {
         assert!(topics.get(first).is_none());
         assert!(topics.remove(first).is_none());
         assert_eq!(topics.find(&"a".into()), Some(second));
+    }
+
+    #[test]
+    fn a_renewed_topic_is_stale_for_those_outside_and_the_same_for_the_hub() {
+        let mut topics = Topics::default();
+        let id = topics.create("a".into(), Keep::Window, stamp(1));
+        assert_eq!((topics.handle(id), topics.held(id)), (id, Some(id)));
+        topics.get_mut(id).unwrap().attach(3);
+        topics.renew(id);
+        let handle = topics.handle(id);
+        assert_eq!((topics.held(id), topics.held(handle), topics.find(&"a".into())), (None, Some(id), Some(id)));
+        let topic = topics.get(id).unwrap();
+        assert_eq!((topic.subscribers, topic.interested().count()), (0, 0));
+        topics.renew(id);
+        assert_eq!((topics.held(handle), topics.held(topics.handle(id))), (None, Some(id)));
+        let last = topics.handle(id);
+        topics.remove(id).unwrap();
+        assert!(topics.get(id).is_none() && topics.held(last).is_none());
+        let next = topics.create("b".into(), Keep::Window, stamp(2));
+        assert!(![id, handle, last].contains(&next) && topics.held(next) == Some(next));
+        assert!([id, handle, last].iter().all(|&stale| topics.get(stale).is_none() && topics.held(stale).is_none()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What outlives the process: stored messages, documents among them, idempotency keys, issued tokens, how far each topic had
-//! come, and the newest stamp.
+//! What outlives the process: stored messages, documents among them, records, idempotency keys, issued tokens, how far each topic
+//! had come, and the newest stamp.
 //!
 //! ```text
 //!  Hub ─ submit ─▶ engine::durable ─ Unit ─▶ thread ─ one transaction for many ─▶ Storage (redb)
@@ -18,6 +18,7 @@ pub mod thread;
 
 use crate::exchange::{Grant, Revocation, TokenDigest};
 use crate::message::{Message, Seq, Stamp, TopicName};
+use crate::record::Record;
 use hashbrown::HashMap;
 use serde::Deserialize;
 use std::fmt;
@@ -57,6 +58,30 @@ pub enum TokenChange {
     Revoke(Revocation),
 }
 
+/// What becomes of a record, which is known by its place.
+#[derive(Clone, Debug)]
+pub enum RecordRow {
+    /// It is this one of that endpoint.
+    Put(TopicName, Arc<Record>),
+    Delete(Seq),
+}
+
+/// An endpoint that has records although it is not configured any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovedEndpoint {
+    /// Unix milliseconds.
+    pub since: u64,
+    /// So long its records are kept.
+    pub kept_millis: u64,
+}
+
+impl RemovedEndpoint {
+    /// Unix milliseconds from which on its records go.
+    pub fn until(&self) -> u64 {
+        self.since.saturating_add(self.kept_millis)
+    }
+}
+
 /// What was published under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownKey {
@@ -81,8 +106,10 @@ pub struct Remains {
 /// What followed from transactions that count already. A failed commit does not undo it: it goes with a later one.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
-    /// What is there, although a commit that failed may have deleted it: messages, and changes of tokens in their order.
+    /// What is there, although a commit that failed may have deleted or changed it: messages, records, and changes of tokens in
+    /// their order.
     pub again: Vec<Stored>,
+    pub records: Vec<RecordRow>,
     pub tokens: Vec<TokenChange>,
     pub begins: Option<Stamp>,
     pub evicted: Vec<Seq>,
@@ -98,11 +125,16 @@ pub struct Notes {
     pub ahead: Option<bool>,
     /// Epochs of what was stored up to here count no more: this is the new one.
     pub renewed: Seq,
+    /// The places of records that are no more.
+    pub gone: Vec<Seq>,
+    /// `None`: it is configured, or has no records any more.
+    pub endpoints: HashMap<TopicName, Option<RemovedEndpoint>>,
 }
 
 impl Notes {
     pub fn add(&mut self, later: Notes) {
         self.again.extend(later.again);
+        self.records.extend(later.records);
         self.tokens.extend(later.tokens);
         self.begins = self.begins.or(later.begins);
         self.evicted.extend(later.evicted);
@@ -113,6 +145,8 @@ impl Notes {
         self.expired.extend(later.expired);
         self.ahead = later.ahead.or(self.ahead);
         self.renewed = self.renewed.max(later.renewed);
+        self.gone.extend(later.gone);
+        self.endpoints.extend(later.endpoints);
     }
 }
 
@@ -128,6 +162,7 @@ pub struct Batch {
     pub ended: Vec<TopicName>,
     /// In their order.
     pub tokens: Vec<TokenChange>,
+    pub records: Vec<RecordRow>,
     pub notes: Notes,
 }
 
@@ -143,21 +178,25 @@ impl Batch {
         }
         self.ended.extend(later.ended);
         self.tokens.extend(later.tokens);
+        self.records.extend(later.records);
         self.notes.add(later.notes);
     }
 
-    /// How many records it writes or deletes.
-    pub fn records(&self) -> usize {
-        let Notes { again, tokens, evicted, topics, expired, .. } = &self.notes;
-        let notes = again.len() + tokens.len() + evicted.len() + topics.len() + expired.len();
-        self.messages.len() + self.keys.len() + self.deleted.len() + self.ended.len() + self.tokens.len() + notes
+    /// How many rows it writes or deletes.
+    pub fn rows(&self) -> usize {
+        let Notes { again, records, tokens, evicted, topics, expired, gone, endpoints, .. } = &self.notes;
+        let kept = again.len() + records.len() + tokens.len() + topics.len() + endpoints.len();
+        let notes = kept + evicted.len() + expired.len() + gone.len();
+        let own = self.messages.len() + self.keys.len() + self.tokens.len() + self.records.len();
+        own + self.deleted.len() + self.ended.len() + notes
     }
 
     /// About how many bytes it writes.
     pub fn bytes(&self) -> usize {
         let messages: usize = self.notes.again.iter().chain(&self.messages).map(record::message_bytes).sum();
         let tokens: usize = self.notes.tokens.iter().chain(&self.tokens).map(record::token_bytes).sum();
-        messages + self.keys.iter().map(record::key_bytes).sum::<usize>() + tokens + 64
+        let records: usize = self.notes.records.iter().chain(&self.records).map(record::record_bytes).sum();
+        messages + self.keys.iter().map(record::key_bytes).sum::<usize>() + tokens + records + 64
     }
 }
 
@@ -174,6 +213,9 @@ pub struct Loaded {
     pub keys: Vec<KnownKey>,
     pub topics: Vec<(TopicName, Remains)>,
     pub tokens: Vec<(TokenDigest, Grant)>,
+    /// In order of their places, with their endpoints.
+    pub records: Vec<(TopicName, Arc<Record>)>,
+    pub endpoints: Vec<(TopicName, RemovedEndpoint)>,
     /// The greatest version of a document that is no more.
     pub forgotten: u64,
     /// Its process delivered before the commit, and did not come to its end: subscribers may have more than this.
@@ -187,7 +229,7 @@ pub trait Storage: Send {
     /// Nothing is committed to this storage any more then, until [`Storage::recover`] has worked.
     fn commit(&mut self, batch: &Batch) -> Result<(), Failure>;
 
-    /// Closes it, opens it anew, deletes every message and key after `last`, and commits the batch.
+    /// Closes it, opens it anew, deletes every message, key and new record after `last`, and commits the batch.
     ///
     /// # Errors
     /// It can be tried again.

@@ -1,8 +1,9 @@
-//! How records look on disk. Every value ends with the CRC-32 of key and value: what does not fit is never served.
+//! How rows look on disk. Every value ends with the CRC-32 of key and value: what does not fit is never served.
 
 use crate::exchange::{Grant, TokenDigest};
-use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
-use crate::storage::{KnownKey, Remains, Stored, TokenChange};
+use crate::message::{Also, EventFields, Message, Seq, Stamp, TopicName};
+use crate::record::{Account, Record, RecordId};
+use crate::storage::{KnownKey, RecordRow, Remains, RemovedEndpoint, Stored, TokenChange};
 use hashbrown::HashSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 const MESSAGE_BYTES: usize = 104;
 const KEY_BYTES: usize = 48;
 const TOKEN_BYTES: usize = 64;
+const RECORD_BYTES: usize = 104;
 
 pub fn message_bytes(stored: &Stored) -> usize {
     let message = &stored.message;
     let event = message.event_id().map_or(0, <[u8]>::len) + message.event_type().map_or(0, <[u8]>::len);
-    MESSAGE_BYTES + message.topic.as_str().len() + message.payload.len() + event
+    let also = message.also.as_ref().map_or(0, |also| also.topic.as_str().len() + 24);
+    MESSAGE_BYTES + message.topic.as_str().len() + message.payload.len() + event + also
 }
 
 pub fn key_bytes(known: &KnownKey) -> usize {
@@ -26,6 +29,17 @@ pub fn token_bytes(change: &TokenChange) -> usize {
     match change {
         TokenChange::Issue(_, grant) => TOKEN_BYTES + grant.group.len() + grant.user.len(),
         TokenChange::Revoke(_) => 0,
+    }
+}
+
+pub fn record_bytes(row: &RecordRow) -> usize {
+    match row {
+        RecordRow::Put(endpoint, record) => {
+            let names = |account: &Account| account.names.iter().map(|name| 8 + name.len()).sum::<usize>();
+            let account = record.account.as_ref().map_or(0, |account| 16 + account.password.len() + names(account));
+            RECORD_BYTES + endpoint.as_str().len() + record.data.len() + account
+        }
+        RecordRow::Delete(_) => 0,
     }
 }
 
@@ -40,6 +54,11 @@ impl<'a> Writer<'a> {
 
     pub fn number(self, number: u64) -> Self {
         self.0.extend_from_slice(&number.to_le_bytes());
+        self
+    }
+
+    pub fn id(self, id: RecordId) -> Self {
+        self.0.extend_from_slice(&id.0.to_le_bytes());
         self
     }
 
@@ -85,6 +104,12 @@ impl<'a> Reader<'a> {
         Some(u64::from_le_bytes(*number))
     }
 
+    pub fn id(&mut self) -> Option<RecordId> {
+        let (id, rest) = self.0.split_first_chunk::<16>()?;
+        self.0 = rest;
+        Some(RecordId(u128::from_le_bytes(*id)))
+    }
+
     pub fn stamp(&mut self) -> Option<Stamp> {
         Some(Stamp { seq: Seq(self.number()?), seconds: self.number()?, tag: self.number()?.try_into().ok()? })
     }
@@ -108,6 +133,10 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn end(self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
@@ -128,7 +157,7 @@ pub fn seq_key(seq: Seq) -> [u8; 8] {
 pub fn write_message<'a>(stored: &Stored, out: &'a mut Vec<u8>) -> &'a [u8] {
     let Stored { message, unix_micros, previous, group } = stored;
     let Stamp { seconds, tag, .. } = message.stamp;
-    Writer::new(out)
+    let writer = Writer::new(out)
         .number(seconds)
         .number(tag.into())
         .number(*unix_micros)
@@ -140,8 +169,13 @@ pub fn write_message<'a>(stored: &Stored, out: &'a mut Vec<u8>) -> &'a [u8] {
         .bytes(message.topic.as_str().as_bytes())
         .bytes(&message.payload)
         .optional(message.event_id())
-        .optional(message.event_type())
-        .seal(&seq_key(message.stamp.seq))
+        .optional(message.event_type());
+    let writer = match &message.also {
+        // Nothing at all, as in files of format 1.
+        None => writer,
+        Some(also) => writer.bytes(also.topic.as_str().as_bytes()).number(also.epoch).number(also.offset),
+    };
+    writer.seal(&seq_key(message.stamp.seq))
 }
 
 /// Names that come often are shared.
@@ -155,6 +189,10 @@ pub fn read_message(seq: Seq, value: &[u8], names: &mut HashSet<TopicName>) -> O
     let topic = names.get_or_insert_with(reader.text()?, |name| TopicName::from(name)).clone();
     let mut message = Message::new(stamp, topic, id, Arc::from(reader.bytes()?));
     let (event, kind) = (reader.optional()?, reader.optional()?);
+    if !reader.is_empty() {
+        let topic = names.get_or_insert_with(reader.text()?, |name| TopicName::from(name)).clone();
+        message.also = Some(Box::new(Also { topic, epoch: reader.number()?, offset: reader.number()? }));
+    }
     reader.end()?;
     if event.is_some() || kind.is_some() {
         message.event = Some(Box::new(EventFields { id: event.map(Box::from), kind: kind.map(Box::from) }));
@@ -196,6 +234,56 @@ pub fn read_token(token: TokenDigest, value: &[u8]) -> Option<Grant> {
     let (group, user) = (Box::from(reader.text()?), Box::from(reader.text()?));
     reader.end()?;
     Some(Grant { group, user, until })
+}
+
+pub fn write_record<'a>(endpoint: &TopicName, record: &Record, out: &'a mut Vec<u8>) -> &'a [u8] {
+    let Record { id, place, owner, created, updated, data, account } = record;
+    let mut writer = Writer::new(out).id(*id).number(*created).number(*updated).bytes(endpoint.as_str().as_bytes()).bytes(data);
+    writer = match owner {
+        None => writer.number(0),
+        Some(owner) => writer.number(1).id(*owner),
+    };
+    if let Some(account) = account {
+        writer = writer.bytes(account.password.as_bytes());
+        for name in &account.names {
+            writer = writer.bytes(name.as_bytes());
+        }
+    }
+    writer.seal(&seq_key(*place))
+}
+
+pub fn read_record(place: Seq, value: &[u8], names: &mut HashSet<TopicName>) -> Option<(TopicName, Arc<Record>)> {
+    let mut reader = Reader::open(&seq_key(place), value)?;
+    let (id, created, updated) = (reader.id()?, reader.number()?, reader.number()?);
+    let endpoint = names.get_or_insert_with(reader.text()?, |name| TopicName::from(name)).clone();
+    let data = Arc::from(reader.bytes()?);
+    let owner = match reader.number()? {
+        0 => None,
+        1 => Some(reader.id()?),
+        _ => return None,
+    };
+    let mut account = None;
+    if !reader.is_empty() {
+        let password = Box::from(reader.text()?);
+        let mut names: Vec<Box<str>> = Vec::new();
+        while !reader.is_empty() {
+            names.push(Box::from(reader.text()?));
+        }
+        account = Some(Box::new(Account { names: names.into(), password }));
+    }
+    Some((endpoint, Arc::new(Record { id, place, owner, created, updated, data, account })))
+}
+
+pub fn write_removed<'a>(endpoint: &TopicName, removed: &RemovedEndpoint, out: &'a mut Vec<u8>) -> &'a [u8] {
+    let RemovedEndpoint { since, kept_millis } = *removed;
+    Writer::new(out).number(since).number(kept_millis).seal(endpoint.as_str().as_bytes())
+}
+
+pub fn read_removed(endpoint: &str, value: &[u8]) -> Option<RemovedEndpoint> {
+    let mut reader = Reader::open(endpoint.as_bytes(), value)?;
+    let removed = RemovedEndpoint { since: reader.number()?, kept_millis: reader.number()? };
+    reader.end()?;
+    Some(removed)
 }
 
 pub fn write_remains<'a>(name: &TopicName, remains: &Remains, out: &'a mut Vec<u8>) -> &'a [u8] {

@@ -4,7 +4,7 @@ use crate::exchange::{Revocation, TokenDigest};
 use crate::message::{Seq, Stamp, TopicName};
 use crate::storage::cautious::Cautious;
 use crate::storage::record::{self, Reader, Writer};
-use crate::storage::{Batch, Failure, Loaded, Storage, TokenChange, Unusable, Why};
+use crate::storage::{Batch, Failure, Loaded, RecordRow, Storage, TokenChange, Unusable, Why};
 use ::redb::{
     Database, DatabaseError, Durability, Error, ReadableDatabase, ReadableTable, StorageBackend, StorageError, TableDefinition,
     TableError, TableHandle, TransactionError, WriteTransaction,
@@ -21,8 +21,11 @@ const MESSAGES: TableDefinition<u64, &[u8]> = TableDefinition::new("messages");
 const KEYS: TableDefinition<u64, &[u8]> = TableDefinition::new("keys");
 const TOPICS: TableDefinition<&str, &[u8]> = TableDefinition::new("topics");
 const TOKENS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("tokens");
+const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
+/// Those that have records although they are not configured any more.
+const ENDPOINTS: TableDefinition<&str, &[u8]> = TableDefinition::new("endpoints");
 
-/// The records of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps; a version; 1 while
+/// The rows of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps; a version; 1 while
 /// somebody delivers before the commit; a `Seq`.
 const FORMAT: &str = "format";
 const HEAD: &str = "head";
@@ -32,8 +35,10 @@ const FORGOTTEN: &str = "forgotten";
 const AHEAD: &str = "ahead";
 const RENEWED: &str = "renewed";
 
-/// The form of all records.
-const OUR_FORMAT: u64 = 1;
+/// The form of all rows.
+const OUR_FORMAT: u64 = 2;
+/// The form before there were records, which a file has until it is given some.
+const WITHOUT_RECORDS: u64 = 1;
 
 /// The file begins with this, whatever is in it.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
@@ -243,7 +248,7 @@ fn identify(database: &Database) -> Result<u64, Why> {
     let Some(format) = meta.get(FORMAT)? else { return Err(Why::Foreign) };
     let format = Reader::open(FORMAT.as_bytes(), format.value()).and_then(|mut format| format.number());
     match format {
-        Some(OUR_FORMAT) => {}
+        Some(OUR_FORMAT | WITHOUT_RECORDS) => {}
         Some(other) => return Err(Why::Newer(format!("format {other}"))),
         None => return Err(unreadable(FORMAT)),
     }
@@ -303,6 +308,24 @@ fn read(database: &Database) -> Result<Loaded, Why> {
         let (token, value) = entry?;
         let token = TokenDigest(*token.value());
         loaded.tokens.push((token, record::read_token(token, value.value()).ok_or_else(|| unreadable("a token"))?));
+    }
+    // Tables that only files with records have.
+    let tables: Vec<String> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    if has(RECORDS.name()) {
+        for entry in transaction.open_table(RECORDS)?.iter()? {
+            let (place, value) = entry?;
+            let place = Seq(place.value());
+            let found = record::read_record(place, value.value(), &mut names).filter(|_| place <= head.seq);
+            loaded.records.push(found.ok_or_else(|| unreadable(&format!("record {}", place.0)))?);
+        }
+    }
+    if has(ENDPOINTS.name()) {
+        for entry in transaction.open_table(ENDPOINTS)?.iter()? {
+            let (name, value) = entry?;
+            let removed = record::read_removed(name.value(), value.value()).ok_or_else(|| unreadable("an endpoint"))?;
+            loaded.endpoints.push((TopicName::from(name.value()), removed));
+        }
     }
     Ok(loaded)
 }
@@ -364,8 +387,9 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
         tokens.remove(&token.0)?;
     }
     let mut meta = transaction.open_table(META)?;
-    if number == 0 {
-        meta.insert(FORMAT, Writer::new(&mut out).number(OUR_FORMAT).seal(FORMAT.as_bytes()))?;
+    let format = fill_records(transaction, batch, after)?;
+    if number == 0 || format > WITHOUT_RECORDS {
+        meta.insert(FORMAT, Writer::new(&mut out).number(format).seal(FORMAT.as_bytes()))?;
     }
     meta.insert(HEAD, Writer::new(&mut out).number(number).stamp(batch.head).seal(HEAD.as_bytes()))?;
     if let Some(begins) = batch.notes.begins {
@@ -383,6 +407,39 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
         meta.insert(AHEAD, Writer::new(&mut out).number(ahead.into()).seal(AHEAD.as_bytes()))?;
     }
     Ok(())
+}
+
+/// Returns the format that the file needs for this batch.
+fn fill_records(transaction: &WriteTransaction, batch: &Batch, after: Option<Seq>) -> Result<u64, Error> {
+    let notes = &batch.notes;
+    let untouched = batch.records.is_empty() && notes.records.is_empty() && notes.gone.is_empty() && notes.endpoints.is_empty();
+    if untouched && (after.is_none() || !transaction.list_tables()?.any(|table| table.name() == RECORDS.name())) {
+        return Ok(WITHOUT_RECORDS);
+    }
+    let mut out = Vec::new();
+    let mut records = transaction.open_table(RECORDS)?;
+    if let Some(Seq(after)) = after {
+        records.retain_in(after + 1.., |_, _| false)?;
+    }
+    for row in notes.records.iter().chain(&batch.records) {
+        match row {
+            RecordRow::Put(endpoint, record) => {
+                drop(records.insert(record.place.0, record::write_record(endpoint, record, &mut out))?);
+            }
+            RecordRow::Delete(place) => drop(records.remove(place.0)?),
+        }
+    }
+    for place in &notes.gone {
+        records.remove(place.0)?;
+    }
+    let mut endpoints = transaction.open_table(ENDPOINTS)?;
+    for (endpoint, removed) in &notes.endpoints {
+        match removed {
+            Some(removed) => endpoints.insert(endpoint.as_str(), record::write_removed(endpoint, removed, &mut out))?,
+            None => endpoints.remove(endpoint.as_str())?,
+        };
+    }
+    Ok(OUR_FORMAT)
 }
 
 fn unreadable(what: &str) -> Why {

@@ -1,9 +1,10 @@
 //! The database against a disk that fails: what was committed is there, what is damaged is refused.
 
-use crate::message::{Message, Seq, Stamp};
+use crate::message::{Also, Message, Seq, Stamp};
+use crate::record::{Account, Record, RecordId};
 use crate::storage::faulty::{Disk, Random};
 use crate::storage::redb::{Directory, Medium as _, Redb};
-use crate::storage::{Batch, KnownKey, Loaded, Notes, Remains, Storage, Stored, Why};
+use crate::storage::{Batch, KnownKey, Loaded, Notes, RecordRow, Remains, RemovedEndpoint, Storage, Stored, Why};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,10 @@ fn message(seq: u64, topic: &str, payload: &[u8]) -> Stored {
 struct Model {
     head: Option<Stamp>,
     messages: BTreeMap<u64, (String, Vec<u8>, u64)>,
+    records: BTreeMap<u64, (String, Record)>,
+    endpoints: BTreeMap<String, RemovedEndpoint>,
+    /// The second topics of messages.
+    also: BTreeMap<u64, Also>,
     keys: BTreeMap<u64, String>,
     topics: BTreeMap<String, Remains>,
     begins: Option<Stamp>,
@@ -38,8 +43,28 @@ impl Model {
             let Message { stamp, topic, payload, .. } = &*stored.message;
             self.messages.insert(stamp.seq.0, (topic.as_str().to_owned(), payload.to_vec(), stored.unix_micros));
         }
+        let also = batch.messages.iter().filter_map(|stored| also(stored));
+        self.also.extend(also);
         for seq in batch.deleted.iter().chain(&batch.notes.evicted) {
             self.messages.remove(&seq.0);
+            self.also.remove(&seq.0);
+        }
+        for row in batch.notes.records.iter().chain(&batch.records) {
+            match row {
+                RecordRow::Put(name, record) => {
+                    drop(self.records.insert(record.place.0, (name.as_str().to_owned(), Record::clone(record))));
+                }
+                RecordRow::Delete(place) => drop(self.records.remove(&place.0)),
+            }
+        }
+        for place in &batch.notes.gone {
+            self.records.remove(&place.0);
+        }
+        for (name, removed) in &batch.notes.endpoints {
+            match removed {
+                Some(removed) => self.endpoints.insert(name.as_str().to_owned(), *removed),
+                None => self.endpoints.remove(name.as_str()),
+            };
         }
         self.keys.extend(batch.keys.iter().map(|known| (known.stamp.seq.0, known.key.1.to_string())));
         self.keys.retain(|&seq, _| seq > batch.notes.keys_until.0);
@@ -66,6 +91,13 @@ impl Model {
         Model {
             head: loaded.head,
             messages: loaded.messages.iter().map(message).collect(),
+            records: loaded
+                .records
+                .iter()
+                .map(|(name, record)| (record.place.0, (name.as_str().to_owned(), Record::clone(record))))
+                .collect(),
+            endpoints: loaded.endpoints.iter().map(|(name, removed)| (name.as_str().to_owned(), *removed)).collect(),
+            also: loaded.messages.iter().filter_map(also).collect(),
             keys: loaded.keys.iter().map(|known| (known.stamp.seq.0, known.key.1.to_string())).collect(),
             topics: loaded.topics.iter().map(|(name, remains)| (name.as_str().to_owned(), *remains)).collect(),
             begins: loaded.begins,
@@ -76,6 +108,37 @@ impl Model {
     }
 }
 
+fn also(stored: &Stored) -> Option<(u64, Also)> {
+    stored.message.also.as_deref().map(|also| (stored.message.stamp.seq.0, also.clone()))
+}
+
+fn record(place: u64, random: &mut Random) -> Arc<Record> {
+    let names = ["username\0anna", "email\0a@b.c"][..random.below(3)].iter().map(|&name| name.into());
+    let account = (random.below(2) == 0).then(|| Box::new(Account { names: names.collect(), password: "$argon2id$x".into() }));
+    let owner = (random.below(2) == 0).then_some(RecordId(u128::MAX - u128::from(place)));
+    let data = vec![b'0'; random.below(200)].into();
+    let id = RecordId(u128::from(place) << 64);
+    Arc::new(Record { id, place: Seq(place), owner, created: place, updated: random.below(1_000) as u64, data, account })
+}
+
+fn alter(random: &mut Random, model: &Model, seq: &mut u64, batch: &mut Batch) {
+    let known: Vec<u64> = model.records.keys().copied().collect();
+    for _ in 0..random.below(4) {
+        *seq += 1;
+        batch.records.push(RecordRow::Put("e".into(), record(*seq, random)));
+    }
+    if known.len() > 3 {
+        let mut some = || known[random.below(known.len())];
+        let [replaced, deleted, gone, again] = [some(), some(), some(), some()];
+        batch.records.push(RecordRow::Put("f".into(), record(replaced, random)));
+        batch.records.push(RecordRow::Delete(Seq(deleted)));
+        batch.notes.gone.push(Seq(gone));
+        batch.notes.records.push(RecordRow::Put("e".into(), record(again, random)));
+        let removed = RemovedEndpoint { since: *seq, kept_millis: 7 };
+        batch.notes.endpoints.insert(["e", "f"][random.below(2)].into(), (random.below(3) > 0).then_some(removed));
+    }
+}
+
 /// Writes and deletes of every kind.
 fn batch(random: &mut Random, model: &Model, seq: &mut u64) -> Batch {
     let mut batch = Batch::default();
@@ -83,11 +146,20 @@ fn batch(random: &mut Random, model: &Model, seq: &mut u64) -> Batch {
         *seq += 1 + random.below(3) as u64;
         let most = if random.below(8) == 0 { 20_000 } else { 300 };
         let payload = vec![*seq as u8; random.below(most)];
-        batch.messages.push(message(*seq, ["a", "b", "c"][random.below(3)], &payload));
+        let mut stored = message(*seq, ["a", "b", "c"][random.below(3)], &payload);
+        if random.below(3) == 0
+            && let Some(message) = Arc::get_mut(&mut stored.message)
+        {
+            message.also = Some(Box::new(Also { topic: "second".into(), epoch: 5, offset: *seq }));
+        }
+        batch.messages.push(stored);
         if random.below(3) == 0 {
             let key = Arc::new(("a".into(), format!("k{seq}").into()));
             batch.keys.push(KnownKey { key, stamp: stamp(*seq), unix_micros: 3 });
         }
+    }
+    if random.below(2) == 0 {
+        alter(random, model, seq, &mut batch);
     }
     batch.head = stamp(*seq);
     let known: Vec<u64> = model.messages.keys().copied().collect();
@@ -308,6 +380,63 @@ fn after_a_failed_sync_that_kept_all_writes_nothing_is_believed_that_was_not_ans
         assert_eq!(Model::of(&disk.load().unwrap().1), model, "seed {seed}");
     }
     assert!((15..45).contains(&kept), "{kept}");
+}
+
+#[test]
+fn records_that_were_created_after_the_last_commit_go_with_a_recovery_and_others_stay() {
+    let (disk, mut random) = (Disk::new(3), Random(11));
+    let (mut storage, _) = disk.load().unwrap();
+    let rows = |places: &[u64], random: &mut Random| -> Vec<RecordRow> {
+        places.iter().map(|&place| RecordRow::Put("e".into(), record(place, random))).collect()
+    };
+    storage.commit(&Batch { head: stamp(10), records: rows(&[3, 4, 5], &mut random), ..Batch::default() }).unwrap();
+    let before = Model::of(&disk_model(&disk, storage));
+    // It reaches the disk, but nobody could say so: one is new, one is another one, one is gone.
+    let (mut storage, _) = disk.load().unwrap();
+    let mut unsure = Batch { head: stamp(20), records: rows(&[4, 15], &mut random), ..Batch::default() };
+    unsure.records.push(RecordRow::Delete(Seq(5)));
+    storage.commit(&unsure).unwrap();
+    let again = [4, 5].map(|place| {
+        let (name, record) = &before.records[&place];
+        RecordRow::Put(name.as_str().into(), Arc::new(record.clone()))
+    });
+    let notes = Notes { records: again.into(), ..Notes::default() };
+    storage.recover(Seq(10), &Batch { head: stamp(30), notes, ..Batch::default() }).unwrap();
+    assert_eq!(Model::of(&disk_model(&disk, storage)).records, before.records);
+}
+
+fn disk_model(disk: &Disk, storage: Redb<Disk>) -> Loaded {
+    drop(storage);
+    disk.load().unwrap().1
+}
+
+#[test]
+fn a_file_is_as_before_there_were_records_until_it_has_some() {
+    use ::redb::{Database, ReadableDatabase as _, TableDefinition, TableHandle as _};
+    let form = |disk: &Disk| {
+        let database = Database::builder().create_with_backend(disk.clone()).unwrap();
+        let reading = database.begin_read().unwrap();
+        let mut tables: Vec<String> = reading.list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+        tables.sort_unstable();
+        let meta = reading.open_table(TableDefinition::<&str, &[u8]>::new("meta")).unwrap();
+        let format = meta.get("format").unwrap().unwrap().value()[0];
+        (tables.join(" "), format)
+    };
+    let disk = Disk::new(5);
+    let mut storage = disk.load().unwrap().0;
+    let messages = || vec![message(2, "a", b"1")];
+    storage.commit(&Batch { head: stamp(2), messages: messages(), ..Batch::default() }).unwrap();
+    storage.recover(Seq(2), &Batch { head: stamp(3), ..Batch::default() }).unwrap();
+    drop(storage);
+    assert_eq!(form(&disk), ("keys messages meta tokens topics".to_owned(), 1));
+    let (mut storage, loaded) = disk.load().unwrap();
+    assert_eq!((loaded.messages.len(), loaded.records.len()), (1, 0));
+    let records = vec![RecordRow::Put("e".into(), record(4, &mut Random(1)))];
+    storage.commit(&Batch { head: stamp(5), records, ..Batch::default() }).unwrap();
+    storage.commit(&Batch { head: stamp(6), ..Batch::default() }).unwrap();
+    drop(storage);
+    assert_eq!(form(&disk), ("endpoints keys messages meta records tokens topics".to_owned(), 2));
+    assert_eq!(disk.load().unwrap().1.records.len(), 1);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::storage::{Batch, Deliver, Report, Storage};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// At most so many records, or bytes, are taken together.
-const RECORDS: usize = 1_000;
+/// At most so many rows, or bytes, are taken together.
+const ROWS: usize = 1_000;
 const BYTES: usize = 4 * 1024 * 1024;
 
 /// After a failure another attempt is made this often.
@@ -59,10 +59,10 @@ impl<R: Fn(Report)> Writer<R> {
     /// Makes one commit of what has queued. False if nobody is left for whom it would have to be made once more.
     pub fn turn(&mut self, first: Unit, units: &Receiver<Unit>) -> bool {
         let (mut number, mut batch) = (0, std::mem::take(&mut self.owed));
-        let (mut records, mut bytes) = (batch.records(), batch.bytes());
+        let (mut rows, mut bytes) = (batch.rows(), batch.bytes());
         let mut next = Some(first);
         while let Some(unit) = next {
-            records += unit.batch.records();
+            rows += unit.batch.rows();
             bytes += unit.batch.bytes();
             if unit.generation == self.generation {
                 number = unit.number;
@@ -70,7 +70,7 @@ impl<R: Fn(Report)> Writer<R> {
             } else {
                 self.owe(&mut batch, unit.generation, unit.batch);
             }
-            let full = records >= RECORDS || bytes >= BYTES;
+            let full = rows >= ROWS || bytes >= BYTES;
             next = if full { None } else { units.try_recv().ok() };
         }
         if number == 0 {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_queued_is_one_commit_up_to_a_thousand_records() {
+    fn what_has_queued_is_one_commit_up_to_a_thousand_rows() {
         let (sender, units) = unbounded();
         for number in 1..=3 {
             send(&sender, number, 0, &[number]);

@@ -60,6 +60,8 @@ impl Reading {
         gauge(out, "stored_messages", "Messages that the logs keep", read(&hub.stored))?;
         gauge(out, "stored_payload_bytes", "Bytes that the logs keep", read(&hub.stored_bytes))?;
         gauge(out, "documents", "Documents that exist", read(&hub.documents))?;
+        gauge(out, "records", "Records that exist", read(&hub.records))?;
+        gauge(out, "endpoints", "Endpoints that have records", read(&hub.endpoints))?;
         counter(out, "messages_in", "Messages published", read(&hub.messages_in))?;
         counter(out, "message_bytes_in", "Payload bytes published", read(&hub.bytes_in))?;
         counter(out, "evicted", "Stored messages that left their log", read(&hub.evicted))?;

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod documents;
+mod records;
 
 use crate::clock::{BEGINS, Now};
 use crate::exchange::{After, Answer, Cursor, Entry, Missed, Notice, Published, Question, Refusal, StartAt};
@@ -408,7 +409,7 @@ fn what_windows_evict_leaves_the_disk_a_thousand_at_a_time() {
     }
     house.live(SECOND);
     let units: Vec<Unit> = house.units.try_iter().collect();
-    assert!(units.iter().all(|unit| unit.batch.records() <= 1_001));
+    assert!(units.iter().all(|unit| unit.batch.rows() <= 1_001));
     for unit in units {
         house.storage.as_mut().unwrap().commit(&unit.batch).unwrap();
     }

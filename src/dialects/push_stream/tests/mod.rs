@@ -232,6 +232,7 @@ fn show(action: Action, now: u64) -> String {
         | Action::Show { .. }
         | Action::Shown(_) => "nothing of this dialect".into(),
         Action::Work { queue, job } => format!("{queue:?}: {job:?}"),
+        Action::Alter(_) => "alter".to_owned(),
         Action::WakeAt(micros) => format!("wake in {} ms", (micros - now) / 1000),
     }
 }

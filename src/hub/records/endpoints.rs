@@ -1,0 +1,191 @@
+//! Which endpoints there are: their generations, the users they begin with, and what becomes of the records of one that is gone.
+
+use crate::exchange::{Alter, AlterRefusal, Alteration, EndpointSettings, SEPARATOR};
+use crate::hub::{Hub, Waiting};
+use crate::message::TopicName;
+use crate::storage::RemovedEndpoint;
+use hashbrown::HashMap;
+use std::time::Duration;
+
+/// How long records are kept of a service that was never heard of.
+const KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+/// What can't be done now is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub struct Configured {
+    generations: HashMap<TopicName, u64>,
+    /// Those that have records although they are not configured.
+    removed: HashMap<TopicName, RemovedEndpoint>,
+    /// How long each service keeps what is removed, as it said last.
+    kept: HashMap<Box<str>, Duration>,
+    /// When users are to be created, and when the first removed endpoint ends, in monotonic microseconds.
+    users_due: Option<u64>,
+    removal_due: Option<u64>,
+}
+
+impl Configured {
+    pub fn generation(&self, endpoint: &TopicName) -> Option<u64> {
+        self.generations.get(endpoint).copied()
+    }
+
+    pub fn due(&self) -> Option<u64> {
+        self.users_due.into_iter().chain(self.removal_due).min()
+    }
+
+    /// What is known of a removed endpoint, if that is new.
+    fn remove(&mut self, endpoint: &TopicName, unix_millis: u64) -> Option<RemovedEndpoint> {
+        let known = self.removed.get(endpoint).copied();
+        let kept = self.kept.get(service(endpoint)).map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
+        let removed = RemovedEndpoint {
+            since: known.map_or(unix_millis, |known| known.since),
+            kept_millis: kept.or(known.map(|known| known.kept_millis)).unwrap_or(KEPT.as_millis() as u64),
+        };
+        (known != Some(removed)).then(|| {
+            self.removed.insert(endpoint.clone(), removed);
+            removed
+        })
+    }
+
+    /// `endpoints`: those that have records, or are about to.
+    #[cfg(any(test, fuzzing))]
+    pub fn check<'a>(&self, endpoints: impl Iterator<Item = &'a TopicName> + Clone) {
+        for removed in self.removed.keys() {
+            assert!(self.generation(removed).is_none() && endpoints.clone().any(|endpoint| endpoint == removed));
+        }
+    }
+}
+
+/// The second part of the name of an endpoint.
+fn service(endpoint: &TopicName) -> &str {
+    endpoint.as_str().split(SEPARATOR).nth(1).unwrap_or_default()
+}
+
+impl Hub {
+    /// Takes over what the settings say of endpoints.
+    pub(in crate::hub) fn configure_endpoints(&mut self) {
+        let Hub { settings, records, now, .. } = self;
+        let configured = &mut records.configured;
+        configured.generations = settings.endpoints.iter().map(|known| (known.name.clone(), known.generation)).collect();
+        let kept = settings.endpoints.iter().map(|known| (Box::from(service(&known.name)), known.removed_ttl));
+        configured.kept.extend(kept);
+        configured.users_due = settings.endpoints.iter().any(|known| !known.users.is_empty()).then_some(now.micros);
+        let names: Vec<TopicName> = self.records.indices.keys().cloned().collect();
+        for name in &names {
+            if self.records.configured.generation(name).is_some()
+                && let Some(removed) = self.records.configured.removed.get(name)
+            {
+                // What was to be deleted by now does not come back.
+                let is_over = removed.until() <= self.now.unix_millis();
+                while is_over && self.drop_records(name, usize::MAX) > 0 {}
+                self.records.configured.removed.remove(name);
+                self.note_endpoint(name, None);
+            }
+            self.tidy_endpoint(name);
+        }
+        self.plan_removals();
+    }
+
+    /// Creates the users that the settings name and that are not there.
+    pub(in crate::hub) fn create_users(&mut self) {
+        if self.records.configured.users_due.is_none_or(|due| due > self.now.micros) {
+            return;
+        }
+        self.records.configured.users_due = None;
+        let endpoints = std::mem::take(&mut self.settings.endpoints);
+        for EndpointSettings { name: endpoint, users, .. } in &endpoints {
+            for user in users {
+                let Some(name) = user.account.as_ref().and_then(|account| account.names.first()) else { continue };
+                if self.records.indices.get(endpoint).is_some_and(|index| index.holder(name).is_some()) {
+                    continue;
+                }
+                let what = Alteration::Create(vec![user.clone()]);
+                let alter = Alter { endpoint: endpoint.clone(), what, records_max: u64::MAX, revoke: None };
+                match self.judge_alteration(&alter) {
+                    Ok(before) => {
+                        let (_, changes) = self.order_alteration(alter, before);
+                        self.submit(changes, Waiting::Nothing);
+                    }
+                    Err(AlterRefusal::Unavailable) => self.records.configured.users_due = Some(self.now.after(RETRY)),
+                    // Another of its names is somebody else's.
+                    Err(AlterRefusal::Taken(_) | AlterRefusal::TooMany | AlterRefusal::Missing | AlterRefusal::Mismatch) => {}
+                }
+            }
+        }
+        self.settings.endpoints = endpoints;
+    }
+
+    /// Commits work again: users whose creation failed are looked for.
+    pub(in crate::hub) fn look_for_users(&mut self) {
+        let are_named = self.settings.endpoints.iter().any(|endpoint| !endpoint.users.is_empty());
+        self.records.configured.users_due = are_named.then_some(self.now.micros);
+    }
+
+    /// The records of an endpoint have changed: forgets it if nothing is left, and knows whether it should not have any.
+    pub(in crate::hub) fn tidy_endpoint(&mut self, endpoint: &TopicName) {
+        let Some(index) = self.records.indices.get(endpoint) else { return };
+        if index.is_unused() {
+            self.records.indices.remove(endpoint);
+            if self.records.configured.removed.remove(endpoint).is_some() {
+                self.note_endpoint(endpoint, None);
+            }
+        } else if self.records.configured.generation(endpoint).is_none()
+            && let Some(removed) = self.records.configured.remove(endpoint, self.now.unix_millis())
+        {
+            self.note_endpoint(endpoint, Some(removed));
+            self.plan_removals();
+        }
+    }
+
+    /// Takes over what an earlier process knew of an endpoint that was removed.
+    pub(in crate::hub) fn restore_removed(&mut self, endpoint: TopicName, removed: RemovedEndpoint) {
+        if self.records.indices.contains_key(&endpoint) {
+            self.records.configured.removed.insert(endpoint, removed);
+        } else {
+            self.note_endpoint(&endpoint, None);
+        }
+    }
+
+    fn plan_removals(&mut self) {
+        let now = self.now.unix_millis();
+        let next = self.records.configured.removed.values().map(|removed| removed.until().saturating_sub(now)).min();
+        self.records.configured.removal_due = next.map(|millis| self.now.after(Duration::from_millis(millis)));
+    }
+
+    /// Deletes the records of endpoints that were removed long ago, at most `budget` of each.
+    pub(in crate::hub) fn expire_records(&mut self, budget: usize) {
+        if self.records.configured.removal_due.is_none_or(|due| due > self.now.micros) {
+            return;
+        }
+        let now = self.now.unix_millis();
+        let over = self.records.configured.removed.iter().filter(|(_, removed)| removed.until() <= now);
+        let over: Vec<TopicName> = over.map(|(endpoint, _)| endpoint.clone()).collect();
+        for endpoint in &over {
+            self.drop_records(endpoint, budget);
+            self.tidy_endpoint(endpoint);
+        }
+        self.plan_removals();
+        if let Some(due) = self.records.configured.removal_due.filter(|due| *due <= self.now.micros) {
+            // More of them when these are deleted on disk.
+            let waits = self.durable().is_some();
+            self.records.configured.removal_due = Some(if waits { self.now.after(RETRY) } else { due });
+        }
+    }
+
+    /// Deletes the oldest records of an endpoint, unless something is on its way there, or others still wait for the disk.
+    fn drop_records(&mut self, endpoint: &TopicName, budget: usize) -> usize {
+        if budget < usize::MAX && self.durable().is_some_and(|durable| !durable.notes.gone.is_empty()) {
+            return 0;
+        }
+        let Some(index) = self.records.indices.get_mut(endpoint).filter(|index| index.is_quiet()) else { return 0 };
+        let dropped = index.oldest(budget);
+        for record in &dropped {
+            index.drop_record(record);
+            self.totals.records -= 1;
+            self.totals.record_bytes -= super::record_bytes(record);
+        }
+        self.note_gone(dropped.iter().map(|record| record.place));
+        dropped.len()
+    }
+}

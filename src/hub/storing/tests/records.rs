@@ -1,0 +1,359 @@
+//! Records on a disk for tests.
+
+use super::*;
+use crate::exchange::{Alter, AlterRefusal, Alteration, Join, JoinRecords, NewRecord, owner_topic};
+use crate::hub::testing::{ENDPOINT, account, alter, create, delete, new_record, put, shown, with_endpoint};
+use crate::record::{Record, RecordId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl House {
+    fn ask_to_alter(&mut self, alter: Alter) {
+        self.handle(ToHub::Alter { origin: Bench::origin(0), alter: Box::new(alter) });
+    }
+
+    /// The same, one more of those that are not answered.
+    fn ask_openly(&mut self, open: &mut Vec<Alter>, alter: Alter) {
+        open.push(alter.clone());
+        self.ask_to_alter(alter);
+    }
+
+    /// Alters and commits.
+    fn alter(&mut self, alter: Alter) -> Result<Vec<Arc<Record>>, AlterRefusal> {
+        self.ask_to_alter(alter);
+        self.commit();
+        self.altered().pop().expect("it is answered")
+    }
+
+    fn altered(&mut self) -> Vec<Result<Vec<Arc<Record>>, AlterRefusal>> {
+        let altered = self.answers().into_iter().map(|(_, answer)| match answer {
+            Answer::Altered(result) => result,
+            other => panic!("{other:?}"),
+        });
+        altered.collect()
+    }
+
+    fn all(&mut self) -> Vec<Arc<Record>> {
+        match self.ask(Question::Records { endpoint: ENDPOINT.into(), of: None }) {
+            Answer::Records(records, _) => records.iter().cloned().collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn named(&mut self, name: &str) -> Option<u128> {
+        match self.ask(Question::RecordNamed { endpoint: ENDPOINT.into(), name: name.into() }) {
+            Answer::RecordNamed(record) => record.map(|record| record.id.0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn listen(&mut self, name: &str, start: StartAt) -> crate::exchange::Joined {
+        let records = JoinRecords { endpoint: ENDPOINT.into(), generation: 1, snapshot: None };
+        self.try_join(1, Join { topics: vec![topic(name, start)], records: Some(records), ..Join::default() }).unwrap()
+    }
+
+    /// Seqs of what somebody is given who has everything up to there, unless some of it is gone.
+    fn missed(&mut self, name: &str, since: Seq) -> Option<Vec<Seq>> {
+        let joined = self.listen(name, StartAt::After(since));
+        let page = self.read(&joined, joined.topics[0].from);
+        self.leave(1, &joined);
+        (!joined.gap).then(|| page.messages.iter().map(|(_, message)| message.stamp.seq).collect())
+    }
+
+    fn records_on_disk(&mut self) -> Vec<String> {
+        self.on_disk().records.iter().map(|(_, record)| shown(record)).collect()
+    }
+}
+
+fn owners(owner: u128) -> String {
+    owner_topic(&ENDPOINT.into(), RecordId(owner)).to_string()
+}
+
+fn user(id: u128, name: &str) -> NewRecord {
+    NewRecord { account: account(&[name]), ..new_record(id, Some(id), "{}") }
+}
+
+fn register(id: u128, name: &str) -> Alter {
+    alter(Alteration::Create(vec![user(id, name)]))
+}
+
+#[test]
+fn ep_79_records_users_and_times_go_on_in_the_next_process() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(create(1, Some(5), "1")).unwrap();
+    house.alter(create(2, None, "2")).unwrap();
+    house.alter(register(3, "anna")).unwrap();
+    house.alter(create(4, Some(5), "4")).unwrap();
+    let last = house.alter(put(1, "5")).unwrap()[0].clone();
+    house.alter(delete(2)).unwrap();
+    let before = house.all();
+    // The wall clock goes back by a minute meanwhile.
+    house.bench.now.unix_micros -= 60_000_000;
+    let mut house = house.restart(with_endpoint(1), Duration::ZERO);
+    assert_eq!(house.all(), before, "with ids, owners, times, places and accounts");
+    assert_eq!((house.named("anna"), house.records(Some(5))), (Some(3), vec!["1:5".to_owned(), "4:4".to_owned()]));
+    assert_eq!(house.alter(register(6, "anna")), Err(AlterRefusal::Taken(0)));
+    assert_eq!(house.alter(delete(2)), Err(AlterRefusal::Missing));
+    let next = house.alter(put(1, "6")).unwrap()[0].clone();
+    assert_eq!((next.updated, next.created, next.place), (last.updated + 1, last.created, last.place));
+    house.alter(create(7, None, "7")).unwrap();
+    assert_eq!(house.records(None), ["1:6", "3:{}", "4:4", "7:7"], "what is new is behind what was there");
+    assert_eq!(house.hub.totals.records, 4);
+}
+
+#[test]
+fn ep_80_ep_82_changes_are_told_when_they_are_committed_and_missed_ones_are_there_in_the_next_process() {
+    let mut settings = with_endpoint(1);
+    settings.window.count = 4;
+    let mut house = House::new(settings.clone());
+    let before = house.head().seq;
+    let joined = house.listen(&owners(5), StartAt::Now);
+    house.ask_to_alter(create(1, Some(5), "1"));
+    assert_eq!((house.delivered(1).len(), house.all().len()), (0, 0));
+    house.commit();
+    assert_eq!((house.delivered(1).len(), house.all().len()), (1, 1));
+    house.leave(1, &joined);
+    house.answers();
+    for id in 2..=3 {
+        house.alter(create(id, Some(6), "0")).unwrap();
+    }
+    house.alter(put(1, "2")).unwrap();
+    let seqs = house.missed(ENDPOINT, before).unwrap();
+    let own = house.missed(&owners(5), before).unwrap();
+    assert_eq!((seqs.len(), own.len()), (4, 2));
+    let mut house = house.restart(settings.clone(), SECOND);
+    let all =
+        |house: &mut House, since| [ENDPOINT.to_owned(), owners(5), owners(6), owners(7)].map(|name| house.missed(&name, since));
+    let six = vec![seqs[1], seqs[2]];
+    assert_eq!(all(&mut house, before), [Some(seqs.clone()), Some(own.clone()), Some(six.clone()), Some(vec![])]);
+    assert_eq!(house.missed(&owners(5), own[0]), Some(vec![own[1]]));
+    // The endpoint's oldest goes, and with it what the owner's topic had of it after another start.
+    house.alter(delete(3)).unwrap();
+    house.settle();
+    assert_eq!(house.on_disk().messages.len(), 4);
+    assert_eq!(house.missed(&owners(5), before), None);
+    let mut house = house.restart(settings, SECOND);
+    assert_eq!(all(&mut house, before), [None, None, None, None]);
+    let newest = house.missed(ENDPOINT, seqs[0]).unwrap();
+    assert_eq!(newest[..3], seqs[1..]);
+    assert_eq!(house.missed(&owners(5), seqs[0]), Some(vec![own[1]]));
+    assert_eq!(house.missed(&owners(6), seqs[0]), Some([&six[..], &newest[3..]].concat()));
+    // Positions of the owner's topic go on: what comes next is behind it.
+    house.alter(put(1, "9")).unwrap();
+    assert_eq!(house.missed(&owners(5), own[1]).map(|seqs| seqs.len()), Some(1));
+}
+
+#[test]
+fn what_an_owners_topic_evicts_first_stays_on_disk_for_the_endpoints() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(create(1, Some(5), "1")).unwrap();
+    let id = house.hub.topics.find(&owners(5).as_str().into()).unwrap();
+    let message = house.hub.topics.get(id).unwrap().log.newest().unwrap().clone();
+    assert!(!house.hub.topics.get(id).unwrap().owns(&message));
+    // Its name is deleted like any other topic's: what is stored is the endpoint's.
+    house.handle(ToHub::Delete { origin: Bench::origin(0), topics: vec![owners(5).as_str().into()], payload: b""[..].into() });
+    house.commit();
+    house.settle();
+    assert_eq!(house.on_disk().messages.len(), 1);
+    assert!(house.missed(ENDPOINT, Seq(message.stamp.seq.0 - 1)).is_some_and(|seqs| seqs == [message.stamp.seq]));
+}
+
+#[test]
+fn a_failed_commit_takes_back_all_alterations_and_nobody_hears_of_them() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(register(1, "anna")).unwrap();
+    house.alter(create(2, Some(5), "2")).unwrap();
+    let before = house.all();
+    house.listen(ENDPOINT, StartAt::Now);
+    house.listen(&owners(5), StartAt::Now);
+    house.inbox(1);
+    let renamed = || {
+        let Alteration::Replace { id, kind, data, .. } = put(1, "{}").what else { panic!() };
+        alter(Alteration::Replace { id, by: None, kind, data, unchanged_since: None, account: account(&["bert"]) })
+    };
+    let few = |alter| Alter { records_max: 3, ..alter };
+    let asked = [
+        put(2, "3"),
+        few(create(3, Some(5), "3")),
+        few(create(4, None, "4")),
+        delete(2),
+        renamed(),
+        register(5, "anna"),
+        put(3, "5"),
+    ];
+    asked.into_iter().for_each(|alter| house.ask_to_alter(alter));
+    assert_eq!((house.delivered(1).len(), house.altered().len()), (0, 0));
+    house.fail();
+    let refused = house.altered();
+    assert!(refused.len() == 7 && refused.iter().all(|result| *result == Err(AlterRefusal::Unavailable)), "{refused:?}");
+    assert_eq!((house.all(), house.named("anna"), house.named("bert")), (before, Some(1), None));
+    assert_eq!(house.alter(put(2, "0")), Err(AlterRefusal::Unavailable));
+    house.handle(ToHub::Storage(Report::Recovered));
+    house.hub.check();
+    assert_eq!(house.delivered(1), [""; 0]);
+    // Nothing of the failed ones counts.
+    assert_eq!(house.alter(register(5, "anna")), Err(AlterRefusal::Taken(0)));
+    house.alter(renamed()).unwrap();
+    house.alter(few(create(3, Some(5), "6"))).unwrap();
+    assert_eq!(house.alter(few(create(4, None, "7"))), Err(AlterRefusal::TooMany));
+    assert_eq!(house.records(None), ["1:{}", "2:2", "3:6"]);
+    assert_eq!(house.delivered(1).len(), 3, "two of the endpoint, one of the owner");
+}
+
+#[test]
+fn alterations_that_failed_but_reached_the_disk_are_taken_back_there() {
+    let mut house = House::new(with_endpoint(1));
+    for id in 1..=3 {
+        house.alter(create(id, Some(id), &id.to_string())).unwrap();
+    }
+    let last = house.on_disk().head.unwrap();
+    for alter in [put(1, "9"), put(1, "8"), delete(2), create(4, None, "4"), put(4, "5"), delete(3)] {
+        house.ask_to_alter(alter);
+    }
+    // They reached the disk, but nobody could say so.
+    let mut owed = Batch::default();
+    for Unit { batch, .. } in house.units.try_iter() {
+        house.storage.as_mut().unwrap().commit(&batch).unwrap();
+        owed.add(Batch { head: batch.head, notes: batch.notes, ..Batch::default() });
+    }
+    assert_eq!(house.records_on_disk(), ["1:8", "4:5"]);
+    house.handle(ToHub::Storage(Report::Failed { generation: 0 }));
+    house.storage.as_mut().unwrap().recover(last.seq, &owed).unwrap();
+    house.handle(ToHub::Storage(Report::Recovered));
+    house.settle();
+    let expected = ["1:1", "2:2", "3:3"];
+    assert_eq!(
+        (house.records(None), house.records_on_disk()),
+        (expected.map(str::to_owned).into(), expected.map(str::to_owned).into())
+    );
+    let mut house = house.restart(with_endpoint(1), SECOND);
+    assert_eq!(house.records(None), expected);
+    house.alter(create(4, None, "6")).unwrap();
+    assert_eq!(house.records(None), ["1:1", "2:2", "3:3", "4:6"]);
+}
+
+#[test]
+fn configured_users_are_created_once_and_after_a_failure() {
+    let with_users = |first: u128| {
+        let mut settings = with_endpoint(1);
+        settings.endpoints[0].users = vec![user(first, "anna"), user(first + 1, "bert")];
+        settings
+    };
+    let mut house = House::new(with_users(1));
+    house.live(Duration::ZERO);
+    house.fail();
+    assert_eq!(house.records(None), [""; 0]);
+    house.live(SECOND * 3);
+    house.handle(ToHub::Storage(Report::Recovered));
+    house.settle();
+    assert_eq!(house.records(None), ["1:{}", "2:{}"]);
+    house.alter(delete(2)).unwrap();
+    let mut house = house.restart(with_users(11), SECOND);
+    house.settle();
+    assert_eq!(house.records(None), ["1:{}", "12:{}"]);
+    assert_eq!((house.named("anna"), house.named("bert")), (Some(1), Some(12)));
+}
+
+#[test]
+fn a_removed_endpoint_is_remembered_from_process_to_process_and_ends_in_its_time() {
+    let mut house = House::new(with_endpoint(1));
+    for id in 1..=3 {
+        house.alter(create(id, None, "0")).unwrap();
+    }
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.settle();
+    assert_eq!(house.on_disk().endpoints.len(), 1);
+    let mut house = house.restart(settings(), SECOND * 60);
+    house.settle();
+    // In time: it comes back, and nothing is left of its removal.
+    let mut house = house.restart(with_endpoint(1), SECOND * 20);
+    house.settle();
+    assert_eq!((house.records(None).len(), house.on_disk().endpoints.len()), (3, 0));
+    // Once more, and nobody in the next processes says how long it is kept.
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.settle();
+    let mut house = house.restart(settings(), SECOND * 50);
+    house.settle();
+    assert_eq!(house.records_on_disk().len(), 3);
+    let mut house = house.restart(settings(), SECOND * 50);
+    house.settle();
+    assert_eq!((house.records_on_disk().len(), house.on_disk().endpoints.len(), house.hub.totals.records), (0, 0, 0));
+    let mut house = house.restart(with_endpoint(1), SECOND);
+    assert_eq!(house.records(None), [""; 0]);
+}
+
+/// Whatever is altered, fails and crashes: what was answered is there, as it was answered, and so is every message about it.
+#[test]
+fn ep_79_ep_80_what_was_answered_of_records_is_there_after_any_failures_and_crashes() {
+    let (mut crashes, mut failures, mut altered) = (0, 0, 0);
+    for seed in 1..=25 {
+        let mut random = Random(seed * 104_729);
+        let mut house = House::new(with_endpoint(1));
+        // The history has begun.
+        house.settle();
+        let begin = house.head().seq;
+        let (mut known, mut open): (BTreeMap<u128, Arc<Record>>, Vec<Alter>) = Default::default();
+        // How many changes were answered of each owner, and of all.
+        let mut counts = [0; 4];
+        let learn =
+            |house: &mut House, open: &mut Vec<Alter>, known: &mut BTreeMap<u128, Arc<Record>>, counts: &mut [usize; 4]| {
+                for result in house.altered() {
+                    let alter = open.remove(0);
+                    match (result, alter.what) {
+                        (Ok(records), Alteration::Delete { .. }) => {
+                            assert_eq!(known.remove(&records[0].id.0), Some(records[0].clone()));
+                            counts[records[0].owner.unwrap().0 as usize] += 1;
+                            counts[3] += 1;
+                        }
+                        (Ok(records), Alteration::Create(_) | Alteration::Replace { .. }) => {
+                            counts[records[0].owner.unwrap().0 as usize] += 1;
+                            counts[3] += 1;
+                            known.extend(records.into_iter().map(|record| (record.id.0, record)));
+                        }
+                        (Err(AlterRefusal::Unavailable | AlterRefusal::Missing), _) => {}
+                        (Err(other), _) => panic!("{other:?}"),
+                    }
+                }
+            };
+        for step in 0..100 {
+            let id = random.below(6) as u128;
+            match random.below(14) {
+                0..=3 => house.ask_openly(&mut open, create(id, Some(id % 3), &step.to_string())),
+                4 | 5 => house.ask_openly(&mut open, put(id, &step.to_string())),
+                6 => house.ask_openly(&mut open, delete(id)),
+                7..=9 => drop(house.commit()),
+                10 | 11 => {
+                    let time = SECOND * random.below(3) as u32;
+                    house.bench.live(time);
+                }
+                12 => {
+                    house.fail();
+                    failures += 1;
+                    learn(&mut house, &mut open, &mut known, &mut counts);
+                    house.handle(ToHub::Storage(Report::Recovered));
+                }
+                _ => {
+                    if random.below(2) == 0 {
+                        house.commit();
+                    }
+                    learn(&mut house, &mut open, &mut known, &mut counts);
+                    open.clear();
+                    let back = random.below(5) as u64;
+                    house.bench.now.unix_micros -= back * 1_000_000;
+                    house = house.restart(with_endpoint(1), Duration::ZERO);
+                    house.hub.check();
+                    crashes += 1;
+                    for (owner, count) in counts.into_iter().enumerate() {
+                        let name = if owner == 3 { ENDPOINT.to_owned() } else { owners(owner as u128) };
+                        assert_eq!(house.missed(&name, begin).map(|seqs| seqs.len()), Some(count), "seed {seed}, step {step}");
+                    }
+                }
+            }
+            learn(&mut house, &mut open, &mut known, &mut counts);
+            let all: BTreeMap<u128, Arc<Record>> = house.all().into_iter().map(|record| (record.id.0, record)).collect();
+            assert_eq!(all, known, "seed {seed}, step {step}");
+        }
+        altered += counts[3];
+    }
+    assert!(crashes > 50 && failures > 50 && altered > 300, "{crashes} {failures} {altered}");
+}
