@@ -2,6 +2,7 @@
 
 pub mod action_cable;
 pub mod admin;
+pub mod endpoints;
 pub mod publish;
 pub mod push_stream;
 pub mod resources;

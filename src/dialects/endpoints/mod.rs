@@ -1,0 +1,7 @@
+//! Records over HTTP, their changes over WebSockets: RESTED_DEV and YAWE.
+
+pub mod account;
+pub mod name;
+pub mod options;
+pub mod password;
+pub mod preset;
