@@ -98,6 +98,17 @@ impl Response {
     }
 }
 
+/// JSON that nobody may keep.
+pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
+    Response::new(status).content_type("application/json").field("Cache-Control", "no-store").body(body)
+}
+
+/// `{"error":"<text>"}`; the text needs no escapes.
+pub fn error(status: u16, text: &'static str) -> Response {
+    debug_assert!(!text.contains(['"', '\\']));
+    json(status, format!("{{\"error\":\"{text}\"}}"))
+}
+
 fn line(out: &mut Vec<u8>, name: &str, value: &str) {
     debug_assert!(!value.bytes().any(|byte| byte < 0x20 && byte != b'\t'), "a field value never breaks the head");
     out.extend_from_slice(name.as_bytes());

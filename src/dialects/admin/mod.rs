@@ -8,7 +8,7 @@ pub use page::{dev_page, serve_page};
 pub use readiness::Readiness;
 
 use crate::http::head::HeadError;
-use crate::http::response::Response;
+use crate::http::response::{Response, error, json};
 use crate::metrics::Metrics;
 use crate::session::{Actions, Dialect, Door, HeadLimits, Opening, Request};
 use prometheus_client::registry::Registry;
@@ -66,7 +66,7 @@ impl Dialect for Admin {
             return None;
         }
         if request.head.method != "GET" {
-            let response = json(405, r#"{"error":"Method not allowed"}"#.to_owned()).field("Allow", "GET");
+            let response = error(405, "Method not allowed").field("Allow", "GET");
             return Some(Opening::Respond(response));
         }
         Some(Opening::Respond(match path {
@@ -86,11 +86,6 @@ impl Dialect for Admin {
             head_refused: HeadError::response,
         })
     }
-}
-
-/// Answers of the moment: no cache may keep them.
-fn json(status: u16, body: String) -> Response {
-    Response::new(status).content_type("application/json").field("Cache-Control", "no-store").body(body)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::options::{Options, Project, RejectBy};
 use super::subprotocol::Offer;
 use crate::access::origin::Origin;
 use crate::http::head::{Head, Version};
-use crate::http::response::Response;
+use crate::http::response::{Response, error};
 use crate::websocket::handshake::{HandshakeError, accept_key};
 
 /// What fails, in the order of the checks.
@@ -88,17 +88,6 @@ impl Reject {
             | Reject::ProjectNotAllowed => response,
         }
     }
-}
-
-/// An answer of this dialect.
-pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Response {
-    Response::new(status).content_type("application/json").field("Cache-Control", "no-store").body(body)
-}
-
-/// An answer that tells an error; the text needs no escapes.
-pub fn error(status: u16, text: &'static str) -> Response {
-    debug_assert!(!text.contains(['"', '\\']));
-    json(status, format!("{{\"error\":\"{text}\"}}"))
 }
 
 /// A request that passed rows 1 to 10.

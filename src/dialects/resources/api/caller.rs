@@ -2,13 +2,14 @@
 
 use super::super::claims::{Claims, Credential};
 use super::super::credentials::{self, Judged, Known};
-use super::super::handshake::{Reject, error};
+use super::super::handshake::Reject;
 use super::super::permissions::Principal;
 use super::super::shared::{Live, Project, Shared};
 use crate::clock::Now;
 use crate::exchange::TokenDigest;
 use crate::http::head::Head;
 use crate::http::response::Response;
+use crate::http::response::error;
 use std::sync::Arc;
 
 /// A request as far as its credentials decide.

@@ -2,12 +2,11 @@
 
 use super::super::document::Text;
 use super::super::frame;
-use super::super::handshake::{error, json};
 use super::super::name::Resource;
 use super::super::version::Version;
 use super::precondition::{LookFirst, Preconditions, entity_tag};
 use crate::exchange::{Answer, Condition, Group, Question, SubscriptionId, Write, WriteRefusal, Written};
-use crate::http::response::Response;
+use crate::http::response::{Response, error, json};
 use crate::message::{Message, TopicName};
 use crate::session::{Actions, ConnectionLimits, Inbound, Session, WorkQueue};
 use std::any::Any;

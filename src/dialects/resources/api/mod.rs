@@ -9,13 +9,13 @@ mod tokens;
 mod undecided;
 
 use super::claims::Claims;
-use super::handshake::{Reject, error};
+use super::handshake::Reject;
 use super::name::{Kind, Name};
 use super::route::Route;
 use super::shared::{Live, Project, Shared};
 use crate::access::tokens::Source;
 use crate::http::head::Head;
-use crate::http::response::Response;
+use crate::http::response::{Response, error};
 use crate::http::target;
 use crate::session::{Actions, Opening, Request, Session};
 use caller::Caller;

@@ -1,9 +1,8 @@
 //! `{path}/status`: whether the service is there, and how much of it (specification, section 1.1).
 
-use super::super::handshake::json;
 use super::documents::unavailable;
 use crate::exchange::{Answer, Question, Report, Selection};
-use crate::http::response::Response;
+use crate::http::response::{Response, json};
 use crate::session::{Actions, ConnectionLimits, Inbound, Session};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

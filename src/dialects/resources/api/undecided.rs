@@ -1,8 +1,9 @@
 //! A bearer that is no service key: a user's token is forbidden here, any other is unknown.
 
-use super::super::handshake::{Reject, error};
+use super::super::handshake::Reject;
 use super::caller::refusal;
 use crate::exchange::{Answer, Question, TokenDigest};
+use crate::http::response::error;
 use crate::session::{Actions, ConnectionLimits, Inbound, Session};
 
 pub struct Undecided {
