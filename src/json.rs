@@ -2,6 +2,8 @@
 //!
 //! Everything else stays byte for byte: number text, order of keys, escapes. Every ingest uses it.
 
+pub mod merge_patch;
+pub mod object;
 mod parts;
 
 pub use parts::{ElementsError, elements, members, string};

@@ -1,7 +1,7 @@
 //! Merge patches over raw values against the RFC's own algorithm over a tree.
 
 use crate::dialects::resources::document::Text;
-use crate::dialects::resources::members::Members;
+use crate::json::object::Members;
 use serde_json::{Map, Value};
 
 /// The first line is the target, what follows is the patch.

@@ -1,11 +1,11 @@
 //! Messages of `resources` against a reading through a tree of values, and the shape of every answer to them.
 
 use crate::dialects::resources::frame::{self, Reply};
-use crate::dialects::resources::members::Members;
 use crate::dialects::resources::message::{self, Act, Reference};
 use crate::dialects::resources::name::{Kind, Name};
 use crate::dialects::resources::version::Version;
 use crate::json::compact;
+use crate::json::object::Members;
 use serde_json::Value;
 
 const DEPTH_MAX: usize = 32;

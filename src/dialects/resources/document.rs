@@ -1,7 +1,6 @@
 //! The text of a document: what is stored of what a writer sent (specification, section 10).
 
-use super::merge_patch;
-use crate::json::{self, JsonError};
+use crate::json::{self, JsonError, merge_patch};
 
 /// Levels of nesting; the outermost array or object is the first.
 pub const DEPTH_MAX: usize = 64;

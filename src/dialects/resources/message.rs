@@ -1,9 +1,9 @@
 //! One text from a client becomes a request, or is malformed (specification, sections 3 and 13).
 
-use super::members::{Members, string};
 use super::name::{Kind, Name};
 use super::version::Version;
 use crate::json;
+use crate::json::object::{Members, string};
 
 /// Levels of nesting; the outermost object is the first.
 pub const DEPTH_MAX: usize = 32;

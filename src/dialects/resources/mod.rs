@@ -11,8 +11,6 @@ pub mod document;
 pub mod frame;
 pub mod handshake;
 mod jwt;
-pub mod members;
-pub mod merge_patch;
 pub mod message;
 pub mod name;
 pub mod options;

@@ -1,7 +1,6 @@
 //! `{path}/tokens`: a backend has tokens issued for its users, and revokes them (specification, section 9).
 
 use super::super::frame::quote;
-use super::super::members::{Members, string};
 use super::super::name::is_user_id;
 use super::super::options::TOKEN_TTL_MAX;
 use super::super::version::Version;
@@ -12,6 +11,7 @@ use crate::clock::Now;
 use crate::exchange::{Answer, Grant, Question, Refusal, Revocation, SubscriptionId, TokenDigest};
 use crate::http::response::{Response, error, json};
 use crate::json;
+use crate::json::object::{Members, string};
 use crate::message::TopicName;
 use crate::session::{Actions, ConnectionLimits, Inbound, Session};
 use std::sync::Arc;

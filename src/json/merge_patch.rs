@@ -2,7 +2,7 @@
 //!
 //! Each text is read once, whatever its depth.
 
-use super::members::string;
+use super::object::string;
 use hashbrown::HashMap;
 use memchr::memchr2;
 use std::borrow::Cow;
