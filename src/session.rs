@@ -58,7 +58,8 @@ pub struct HeadLimits {
     pub line_bytes_max: usize,
     /// Bytes after the request line.
     pub field_bytes_max: usize,
-    /// A larger body is refused as soon as that is known; what [`Dialect::open`] answers at once comes before that.
+    /// A larger body is refused as soon as that is known, but for one that is taken in [parts](BodyMode::Parts); what
+    /// [`Dialect::open`] answers at once comes before that.
     pub body_bytes_max: u64,
     /// That refusal, in the dialect's words; the connection ends after it.
     pub body_too_large: fn() -> Response,
@@ -73,13 +74,27 @@ pub enum Opening {
         session: Box<dyn Session>,
         upgrade: Response,
     },
-    /// The session answers in its own time. With `takes_body` it gets [`Inbound::Body`], empty if there is none;
-    /// without, a body is dropped.
+    /// The session answers in its own time.
     Hold {
         session: Box<dyn Session>,
-        takes_body: bool,
+        body: BodyMode,
     },
     Respond(Response),
+}
+
+/// What a session gets of the body of its request.
+///
+/// While it does not [accept input](Session::accepts_input) it gets none of it, not even its end; the rest stays in the
+/// kernel, and a client that waits for a 100 is not told to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyMode {
+    Dropped,
+    /// One [`Inbound::Body`], empty if there is none.
+    Whole,
+    /// Any number of [`Inbound::Part`]s as they arrive, then [`Inbound::End`]. No limit but the session's own: what the client
+    /// announces stands in [`Head::body`]. Of what is left when it responds, [`HeadLimits::body_bytes_max`] is dropped; a
+    /// connection with more to come ends.
+    Parts,
 }
 
 /// One client's conversation: pure, and small if it may idle, since beside its slot it is what such a connection costs.
@@ -169,6 +184,10 @@ pub enum Inbound<'a> {
     Close(Option<u16>),
     /// The whole body of a request that takes one.
     Body(Vec<u8>),
+    /// The next bytes of a body that is taken in parts; never empty.
+    Part(&'a [u8]),
+    /// No part follows.
+    End,
 }
 
 /// How messages of a subscription reach its client.

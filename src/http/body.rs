@@ -76,48 +76,60 @@ impl Body {
     pub fn decode(&mut self, input: &[u8], into: &mut Vec<u8>) -> Result<usize, BodyError> {
         let mut taken = 0;
         loop {
-            match self.step(&input[taken..], into) {
-                Ok(0) => return Ok(taken),
-                Ok(bytes) => taken += bytes,
-                Err(error) => {
-                    self.part = Part::Failed(error);
-                    return Err(error);
+            match self.next(&input[taken..])? {
+                (0, _) => return Ok(taken),
+                (bytes, run) => {
+                    taken += bytes;
+                    into.extend_from_slice(run);
                 }
             }
         }
+    }
+
+    /// The same without copying: takes at most one line or one run of body bytes, and returns how many bytes that are and
+    /// which of them are the body's. 0: nothing is left to take.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<(usize, &'a [u8]), BodyError> {
+        self.step(input).inspect_err(|&error| self.part = Part::Failed(error))
+    }
+
+    /// From here on takes at most so many bytes more. False: more than that are announced already.
+    pub fn bound(&mut self, bytes_max: u64) -> bool {
+        let left = match self.part {
+            Part::Length { left } | Part::Chunk { left } => left,
+            Part::ChunkLine | Part::ChunkReturn | Part::ChunkFeed | Part::Trailer { .. } | Part::Done | Part::Failed(_) => 0,
+        };
+        self.bytes_max = self.bytes_max.min((self.bytes - left).saturating_add(bytes_max));
+        self.bytes <= self.bytes_max
     }
 
     pub fn is_done(&self) -> bool {
         matches!(self.part, Part::Done)
     }
 
-    /// Takes at most one line or one run of body bytes; 0: nothing is left to take.
-    fn step(&mut self, input: &[u8], into: &mut Vec<u8>) -> Result<usize, BodyError> {
+    fn step<'a>(&mut self, input: &'a [u8]) -> Result<(usize, &'a [u8]), BodyError> {
         let Some(&first) = input.first() else {
-            return if let Part::Failed(error) = self.part { Err(error) } else { Ok(0) };
+            return if let Part::Failed(error) = self.part { Err(error) } else { Ok((0, &[])) };
         };
         match self.part {
             Part::Length { left } => {
                 let run = run(input, left);
-                into.extend_from_slice(run);
                 let left = left - run.len() as u64;
                 self.part = if left == 0 { Part::Done } else { Part::Length { left } };
-                Ok(run.len())
+                Ok((run.len(), run))
             }
             Part::Chunk { left } => {
                 let run = run(input, left);
-                into.extend_from_slice(run);
                 let left = left - run.len() as u64;
                 self.part = if left == 0 { Part::ChunkReturn } else { Part::Chunk { left } };
-                Ok(run.len())
+                Ok((run.len(), run))
             }
             Part::ChunkReturn if first == b'\r' => {
                 self.part = Part::ChunkFeed;
-                Ok(1)
+                Ok((1, &[]))
             }
             Part::ChunkFeed if first == b'\n' => {
                 self.part = Part::ChunkLine;
-                Ok(1)
+                Ok((1, &[]))
             }
             Part::ChunkReturn | Part::ChunkFeed => Err(BodyError::Malformed),
             Part::ChunkLine => {
@@ -126,7 +138,7 @@ impl Body {
                     self.chunk_announced()?;
                     self.line.clear();
                 }
-                Ok(taken)
+                Ok((taken, &[]))
             }
             Part::Trailer { bytes } => {
                 let (taken, complete) = self.take_line(input, TRAILER_BYTES_MAX - bytes)?;
@@ -135,9 +147,9 @@ impl Body {
                     self.trailer_came()?;
                     self.line.clear();
                 }
-                Ok(taken)
+                Ok((taken, &[]))
             }
-            Part::Done => Ok(0),
+            Part::Done => Ok((0, &[])),
             Part::Failed(error) => Err(error),
         }
     }
@@ -213,7 +225,8 @@ fn extensions_hold(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-fn token_bytes(text: &[u8]) -> usize {
+/// How many bytes at the front are those of a token (RFC 9110, section 5.6.2).
+pub(super) fn token_bytes(text: &[u8]) -> usize {
     let is_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     text.iter().take_while(is_token).count()
 }

@@ -42,6 +42,7 @@ impl<T: Transport> Reactor<T> {
             Ok(()) => {
                 slot.session = Some(session);
                 self.perform(index);
+                self.pace_body(index);
             }
             Err(_) => {
                 self.actions.drain();
@@ -348,7 +349,7 @@ impl<T: Transport> Reactor<T> {
         let closed = slot.is(bits::READ_CLOSED);
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         http.upgrade = None;
-        let keep = http.keep_alive && !response.close && !closed;
+        let keep = !response.close && !closed && http.stays_open();
         let mut bytes = Vec::with_capacity(256 + response.body.len());
         let framing = if http.is_head { Framing::LengthOnly } else { Framing::Length };
         response.write(&mut bytes, self.now.unix_seconds(), framing, keep);
@@ -410,7 +411,7 @@ impl<T: Transport> Reactor<T> {
         let Some(http) = slot.http() else { return self.end_after_flush(index) };
         match http.framing {
             Framing::Chunked | Framing::Length | Framing::LengthOnly => {
-                let keep = http.keep_alive && !closed;
+                let keep = !closed && http.stays_open();
                 self.push(index, Run::new(&b"0\r\n\r\n"[..]), true);
                 if keep {
                     self.next_request(index);

@@ -7,7 +7,7 @@ use crate::http::body::Body;
 use crate::http::head::HeadScan;
 use crate::http::response::{Framing, Response};
 use crate::message::{Message, Seq, TopicName};
-use crate::session::{Delivery, Door, Session};
+use crate::session::{BodyMode, Delivery, Door, Session};
 use crate::websocket::decoder::Decoder;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -208,14 +208,30 @@ pub struct Http {
     /// The request is a HEAD: its answer has no body.
     pub is_head: bool,
     pub body: Option<Body>,
+    /// What the session gets of it.
+    pub body_mode: BodyMode,
+    /// Of a body that the session does not take to its end, so much is dropped before the next request.
+    pub dropped_bytes_max: u64,
     /// The dialect's refusal of a body that turns out too large.
     pub body_too_large: Option<fn() -> Response>,
     pub collected: Vec<u8>,
-    /// When the body began to arrive, and how much of it has.
+    /// When the body began to arrive, and how much of it has. Times of our own making don't count.
     pub body_since: u64,
     pub body_bytes: u64,
+    /// Since when the session has let its body wait.
+    pub body_waits_since: Option<u64>,
+    /// The client waits for a 100, and whether it lets the connection stay open.
+    pub expects: Option<bool>,
     /// The 101 of a WebSocket that is not accepted yet.
     pub upgrade: Option<Response>,
+}
+
+impl Http {
+    /// Whether another request may follow the answer: what is left of the body is not too much to be dropped before it.
+    pub fn stays_open(&mut self) -> bool {
+        let bytes_max = self.dropped_bytes_max;
+        self.keep_alive && self.body.as_mut().is_none_or(|body| body.bound(bytes_max))
+    }
 }
 
 /// ```text
@@ -266,6 +282,12 @@ impl<T> Slot<T> {
 
     pub fn phase(&self) -> Option<Phase> {
         Some(self.extra.as_ref()?.http.as_ref()?.phase)
+    }
+
+    /// The session is not ready for the body that it takes: the rest stays in the kernel.
+    pub fn body_waits(&self) -> bool {
+        let http = self.extra.as_ref().and_then(|extra| extra.http.as_ref());
+        http.is_some_and(|http| http.phase == Phase::Body && http.body_waits_since.is_some())
     }
 
     pub fn lag(&mut self) -> Option<&mut Lag> {

@@ -25,7 +25,7 @@ use crate::exchange::Notice;
 use crate::hub::request::{ToHub, ToReactor, Token};
 use crate::message::Seq;
 use crate::metrics::{Counter, Metrics, ReactorMetrics};
-use crate::session::{Actions, Door, Registry};
+use crate::session::{Actions, BodyMode, Door, Registry};
 use connection::{Extra, Http, Phase, Slot, bits};
 use connections::Connections;
 use delivering::PendingRun;
@@ -234,10 +234,14 @@ impl<T: Transport> Reactor<T> {
             framing: crate::http::response::Framing::Length,
             is_head: false,
             body: None,
+            body_mode: BodyMode::Dropped,
+            dropped_bytes_max: 0,
             body_too_large: None,
             collected: Vec::new(),
             body_since: 0,
             body_bytes: 0,
+            body_waits_since: None,
+            expects: None,
             upgrade: None,
         };
         let extra = Extra { http: Some(Box::new(http)), ..Extra::default() };
@@ -394,8 +398,8 @@ impl<T: Transport> Reactor<T> {
             slot.set(bits::HEARD, true);
             self.make_ready(index);
         }
-        if event.hangup && self.may_read(index) == 0 {
-            // Nobody reads here now, so nobody would see the end of the stream.
+        if event.hangup && self.may_read(index) == 0 && !self.connections[index].body_waits() {
+            // Nobody reads here now, so nobody would see the end of the stream; but a whole body may lie before it.
             self.end_of_stream(index);
         }
     }

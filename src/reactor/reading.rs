@@ -8,7 +8,7 @@ use crate::http::body::{Body, BodyError};
 use crate::http::head::{self, Head, HeadError, Scan, ScanLimits, Version};
 use crate::http::response::{Framing, Response};
 use crate::metrics::{self, Counter};
-use crate::session::{HeadLimits, Inbound, Opening, Request};
+use crate::session::{BodyMode, HeadLimits, Inbound, Opening, Request};
 use crate::websocket::decoder::{Decoder, DecoderLimits, Event, Violation};
 use crate::websocket::encoder;
 use std::io;
@@ -91,6 +91,7 @@ impl<T: Transport> Reactor<T> {
         let spill = slot.extra.as_ref().map_or(0, |extra| extra.spill.len());
         match slot.phase() {
             Some(Phase::Head { .. }) if self.is_full(index) => 0,
+            Some(Phase::Body) if slot.body_waits() => 0,
             Some(Phase::Head { .. } | Phase::Body | Phase::Dropping) => room,
             Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => room.min(PENDING_BYTES.saturating_sub(spill)),
             None if self.is_full(index) => 0,
@@ -163,6 +164,7 @@ impl<T: Transport> Reactor<T> {
             let step = match slot.phase() {
                 Some(Phase::Head { .. }) if self.is_full(index) => Step::Wait(0),
                 Some(Phase::Head { .. }) => self.head_bytes(index, rest),
+                Some(Phase::Body) if slot.body_waits() => Step::Wait(0),
                 Some(Phase::Body | Phase::Dropping) => self.body_bytes(index, rest),
                 Some(Phase::Waiting | Phase::Streaming | Phase::Upgrading) => Step::Wait(0),
                 None => self.websocket_bytes(index, rest),
@@ -266,21 +268,12 @@ impl<T: Transport> Reactor<T> {
             Version::Http10 => Framing::UntilClose,
         };
         let (door, peer) = (http.door, http.peer);
-        let refused_body = match Body::new(head.body, body_bytes_max) {
-            Ok(body) => {
-                http.body = (!body.is_done()).then_some(body);
-                None
-            }
-            Err(error) => {
-                // Nobody reads it, and nothing behind it.
-                http.keep_alive = false;
-                Some(body_refusal(error, limits.map(|limits| limits.body_too_large)))
-            }
-        };
+        http.dropped_bytes_max = body_bytes_max;
         http.body_too_large = limits.map(|limits| limits.body_too_large);
         http.body_since = now.micros;
         http.body_bytes = 0;
-        let has_body = http.body.is_some();
+        http.body_waits_since = None;
+        http.expects = None;
         let request = Request { head, door, peer, reactor, now, draining };
         self.actions.now = now;
         self.actions.index = index;
@@ -295,6 +288,24 @@ impl<T: Transport> Reactor<T> {
             Some((name, opening)) => (metrics::dialect(name), Some(opening)),
             None => (0, None),
         };
+        let http = self.connections[index].http().expect("an HTTP connection");
+        http.body_mode = match &opening {
+            Some(Opening::Hold { body, .. }) => *body,
+            Some(Opening::WebSocket { .. } | Opening::Respond(_)) | None => BodyMode::Dropped,
+        };
+        let bytes_max = if http.body_mode == BodyMode::Parts { u64::MAX } else { body_bytes_max };
+        let refused_body = match Body::new(head.body, bytes_max) {
+            Ok(body) => {
+                http.body = (!body.is_done()).then_some(body);
+                None
+            }
+            Err(error) => {
+                // Nobody reads it, and nothing behind it.
+                http.keep_alive = false;
+                Some(body_refusal(error, http.body_too_large))
+            }
+        };
+        let has_body = http.body.is_some();
         if let Some(refusal) = refused_body
             && !matches!(opening, Some(Opening::Respond(_)))
         {
@@ -312,27 +323,18 @@ impl<T: Transport> Reactor<T> {
             http.keep_alive = false;
         }
         match opening {
-            Some(Opening::Hold { session, takes_body }) => {
+            Some(Opening::Hold { session, body }) => {
                 slot.session = Some(session);
                 slot.dialect = dialect;
                 mine.begun(dialect);
-                if takes_body && has_body {
+                if body != BodyMode::Dropped {
                     http.phase = Phase::Body;
-                    http.deadline = Some(body_deadline);
-                    self.perform(index);
-                    if head.expects_continue
-                        && let Some(http) = self.connections[index].http()
-                        && http.phase == Phase::Body
-                    {
-                        http.keep_alive = head.keep_alive && !draining;
-                        self.push(index, Run::new(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]), true);
-                    }
-                } else {
-                    self.perform(index);
-                    if takes_body {
-                        self.call(index, |session, actions| session.received(Inbound::Body(Vec::new()), actions));
-                    }
+                    http.deadline = has_body.then_some(body_deadline);
+                    http.expects = head.expects_continue.then_some(head.keep_alive);
                 }
+                self.perform(index);
+                self.pace_body(index);
+                self.body_ended(index);
             }
             Some(Opening::WebSocket { session, upgrade }) => {
                 if has_body {
@@ -371,46 +373,98 @@ impl<T: Transport> Reactor<T> {
         let Some(http) = self.connections[index].http() else { return Step::Wait(0) };
         let Some(body) = &mut http.body else { return Step::Wait(0) };
         let wanted = http.phase == Phase::Body;
-        let into = if wanted { &mut http.collected } else { &mut self.scratch };
-        let decoded = body.decode(input, into);
-        let done = body.is_done();
-        let too_large = http.body_too_large;
-        self.scratch.clear();
-        match decoded {
-            Ok(count) => {
-                http.body_bytes += count as u64;
-                http.deadline = Some(now.after(stall));
-                let lasted = now.micros.saturating_sub(http.body_since);
-                if !done && lasted > stall.as_micros() as u64 && http.body_bytes * 1_000_000 / lasted.max(1) < rate {
-                    self.request_timed_out(index);
-                    return Step::Took(input.len());
-                }
-                if done {
-                    http.body = None;
-                    http.deadline = None;
-                    if wanted {
-                        http.phase = Phase::Waiting;
-                        let collected = std::mem::take(&mut http.collected);
-                        self.call(index, |session, actions| session.received(Inbound::Body(collected), actions));
-                    } else {
-                        self.next_request(index);
-                    }
-                    Step::Took(count)
-                } else {
-                    // A decoder that consumed nothing needs more bytes than are there.
-                    if count == 0 { Step::Wait(0) } else { Step::Took(count) }
-                }
-            }
+        let (count, run) = match body.next(input) {
+            Ok(next) => next,
             Err(error) => {
-                let refusal = body_refusal(error, too_large);
+                let refusal = body_refusal(error, http.body_too_large);
                 self.count(Counter::RefusedRequests, 1);
                 if wanted {
                     self.respond(index, refusal.closing());
                 } else {
                     self.end_after_flush(index);
                 }
-                Step::Took(input.len())
+                return Step::Took(input.len());
             }
+        };
+        let done = body.is_done();
+        http.body_bytes += count as u64;
+        http.deadline = Some(now.after(stall));
+        let lasted = now.micros.saturating_sub(http.body_since);
+        if !done && lasted > stall.as_micros() as u64 && http.body_bytes * 1_000_000 / lasted.max(1) < rate {
+            self.request_timed_out(index);
+            return Step::Took(input.len());
+        }
+        if done {
+            http.body = None;
+            http.deadline = None;
+        }
+        if !wanted {
+            if done {
+                self.next_request(index);
+            }
+            return Step::Took(count);
+        }
+        match http.body_mode {
+            BodyMode::Parts if !run.is_empty() => {
+                self.call(index, |session, actions| session.received(Inbound::Part(run), actions));
+            }
+            BodyMode::Whole => http.collected.extend_from_slice(run),
+            BodyMode::Parts | BodyMode::Dropped => {}
+        }
+        self.body_ended(index);
+        Step::Took(count)
+    }
+
+    /// Tells the session of the end of its body, if that is there, and wanted, and the session has not answered before it.
+    fn body_ended(&mut self, index: u32) {
+        let slot = &mut self.connections[index];
+        if slot.phase() != Some(Phase::Body) || slot.body_waits() {
+            return;
+        }
+        let http = slot.http().expect("an HTTP connection");
+        if http.body.is_some() {
+            return;
+        }
+        http.phase = Phase::Waiting;
+        http.deadline = None;
+        match http.body_mode {
+            BodyMode::Whole => {
+                let body = std::mem::take(&mut http.collected);
+                self.call(index, |session, actions| session.received(Inbound::Body(body), actions));
+            }
+            BodyMode::Parts => self.call(index, |session, actions| session.received(Inbound::End, actions)),
+            BodyMode::Dropped => {}
+        }
+    }
+
+    /// Lets the body wait, or go on, as the session wants it by now.
+    pub(super) fn pace_body(&mut self, index: u32) {
+        let now = self.now;
+        let slot = &mut self.connections[index];
+        if slot.phase() != Some(Phase::Body) {
+            return;
+        }
+        let Some(accepts) = slot.session.as_ref().map(|session| session.accepts_input()) else { return };
+        let http = slot.http().expect("an HTTP connection");
+        if !accepts {
+            http.body_waits_since.get_or_insert(now.micros);
+            http.deadline = None;
+            return;
+        }
+        let waited = http.body_waits_since.take();
+        let expects = http.expects.take();
+        if let Some(keep_alive) = expects {
+            http.keep_alive = keep_alive && !self.draining;
+            self.push(index, Run::new(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]), true);
+        }
+        if let Some(since) = waited {
+            let deadline = now.after(self.limits.body_stall);
+            let http = self.connections[index].http().expect("an HTTP connection");
+            http.body_since += now.micros - since;
+            http.deadline = Some(deadline);
+            self.make_ready(index);
+            self.schedule(index);
+            self.body_ended(index);
         }
     }
 

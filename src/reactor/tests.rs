@@ -1,5 +1,6 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
+mod bodies;
 mod documents;
 mod prefixed;
 mod working;
@@ -8,7 +9,7 @@ use super::inbox::{self, Bell};
 use super::thread::{self, Order};
 use super::transport::Transport;
 use super::working::{Pools, Work};
-use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, Reactor, listener};
+use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, READ_TURN_BYTES, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
 use crate::exchange::{
@@ -21,7 +22,8 @@ use crate::hub::{Hub, Settings, Window};
 use crate::message::{Encoder, EncodingId, Message, Seq, Stamp};
 use crate::metrics::{Counter, Metrics};
 use crate::session::{
-    Actions, ConnectionLimits, Delivery, Dialect, Door, Encoders, HeadLimits, Inbound, Opening, Registry, Request, Session,
+    Actions, BodyMode, ConnectionLimits, Delivery, Dialect, Door, Encoders, HeadLimits, Inbound, Opening, Registry, Request,
+    Session,
 };
 use crate::workers::pool;
 use std::cell::RefCell;
@@ -53,13 +55,12 @@ struct Cable {
 impl Transport for Wire {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut cable = self.0.borrow_mut();
+        if cable.to_server.is_empty() && !cable.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        // A ring gives what lies in one piece first.
         let count = into.len().min(cable.to_server.len());
-        if count == 0 {
-            return if cable.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        for (place, byte) in into.iter_mut().zip(cable.to_server.drain(..count)) {
-            *place = byte;
-        }
+        cable.to_server.read_exact(&mut into[..count])?;
         Ok(count)
     }
 
@@ -343,21 +344,22 @@ impl Dialect for Small {
     }
 
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
-        let hold = |takes_body| Some(Opening::Hold { session: Box::new(Held), takes_body });
+        let hold = |body| Some(Opening::Hold { session: Box::new(Held), body });
         match request.head.path() {
             "/now" => Some(Opening::Respond(Response::new(200).body("now"))),
             "/big" => Some(Opening::Respond(Response::new(200).body(vec![b'x'; BIG]))),
             "/panic" => panic!("on purpose"),
-            "/wait" => hold(false),
+            "/wait" => hold(BodyMode::Dropped),
             "/ask" => {
                 actions.ask(Question::Head);
-                hold(false)
+                hold(BodyMode::Dropped)
             }
-            "/body" => hold(true),
+            "/body" => hold(BodyMode::Whole),
             "/refused" => {
                 actions.respond(Response::new(403));
-                hold(true)
+                hold(BodyMode::Whole)
             }
+            path if path.starts_with("/parts") => Some(bodies::opening(path, request.head.body, actions)),
             "/commands" => {
                 actions.accept();
                 Some(prefixed::opening(self.encoding))
@@ -405,7 +407,7 @@ impl Session for Held {
         match inbound {
             Inbound::Body(body) => actions.respond(Response::new(200).body(format!("{} bytes", body.len()))),
             Inbound::Close(code) => actions.close(code, ""),
-            Inbound::Text(_) | Inbound::Binary(_) | Inbound::Ping | Inbound::Pong => {}
+            Inbound::Text(_) | Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Part(_) | Inbound::End => {}
         }
     }
 

@@ -8,7 +8,9 @@ use fanwire::exchange::{Answer, Cursor, Entry, Group, Join, JoinTopic, Joined, Q
 use fanwire::http::head::HeadError;
 use fanwire::http::response::Response;
 use fanwire::message::{Encoder, EncodingId, Message, TopicName};
-use fanwire::session::{Actions, ConnectionLimits, Delivery, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session};
+use fanwire::session::{
+    Actions, BodyMode, ConnectionLimits, Delivery, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session,
+};
 use fanwire::websocket::{encoder, handshake::accept_key};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -147,13 +149,13 @@ impl Dialect for Simulated {
                 shared.witness.lock().unwrap().resumed += u64::from(cursor != "now");
                 actions.join(Join { topics, cursor: read_cursor(cursor), ..Join::default() }, Delivery::PerSubscriber);
                 let session = PollSession { shared, name, gap: false, joined: None, collected: Vec::new() };
-                Some(Opening::Hold { session: Box::new(session), takes_body: false })
+                Some(Opening::Hold { session: Box::new(session), body: BodyMode::Dropped })
             }
             "head" => {
                 actions.ask(Question::Head);
-                Some(Opening::Hold { session: Box::new(RequestSession { shared, name }), takes_body: false })
+                Some(Opening::Hold { session: Box::new(RequestSession { shared, name }), body: BodyMode::Dropped })
             }
-            "post" => Some(Opening::Hold { session: Box::new(RequestSession { shared, name }), takes_body: true }),
+            "post" => Some(Opening::Hold { session: Box::new(RequestSession { shared, name }), body: BodyMode::Whole }),
             _ => None,
         }
     }
@@ -262,7 +264,7 @@ impl Session for SocketSession {
         let text = match inbound {
             Inbound::Text(text) => text,
             Inbound::Close(code) => return actions.close(code, ""),
-            Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Body(_) => return,
+            Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Body(_) | Inbound::Part(_) | Inbound::End => return,
         };
         match text.split_at(2) {
             // S DELIVERY CURSOR MAX ID=TOPIC=START …

@@ -514,7 +514,7 @@ impl Session for Connection {
             },
             Inbound::Binary(_) => self.bad_input(BadInput::Binary, actions),
             Inbound::Close(code) => actions.close(Some(code.unwrap_or(1000)), ""),
-            Inbound::Ping | Inbound::Pong | Inbound::Body(_) => {}
+            Inbound::Ping | Inbound::Pong | Inbound::Body(_) | Inbound::Part(_) | Inbound::End => {}
         }
     }
 

@@ -33,7 +33,7 @@ use crate::http::response::Response;
 use crate::http::target::argument;
 use crate::message::TopicName;
 use crate::metrics::Family;
-use crate::session::{Actions, Dialect, Door, Encoders, HeadLimits, Opening, Request};
+use crate::session::{Actions, BodyMode, Dialect, Door, Encoders, HeadLimits, Opening, Request};
 use crate::websocket::handshake::{accept_key, is_upgrade};
 use connection::Connection;
 use options::{ConnectAuth, Options};
@@ -202,7 +202,7 @@ impl ActionCable {
         if head.method != "POST" {
             return Opening::Respond(text(405, "Method not allowed").field("Allow", "POST"));
         }
-        Opening::Hold { session: Box::new(Publisher::new(self.shared.clone(), route)), takes_body: true }
+        Opening::Hold { session: Box::new(Publisher::new(self.shared.clone(), route)), body: BodyMode::Whole }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::access::{Digest, Key, Right, SharedAccess, bearer, digest};
 use crate::http::head::{Head, HeadError, Version};
 use crate::http::response::Response;
 use crate::message::TopicName;
-use crate::session::{Actions, ConnectionLimits, Dialect, HeadLimits, Opening, Request};
+use crate::session::{Actions, BodyMode, ConnectionLimits, Dialect, HeadLimits, Opening, Request};
 use crate::websocket::handshake::{HandshakeError, accept_key, is_upgrade};
 use answer::Rejection;
 use options::Options;
@@ -101,7 +101,7 @@ impl Dialect for Publish {
         } else if !is_json(head) {
             Opening::Respond(Rejection::new(415, "Content-Type must be application/json").response())
         } else {
-            Opening::Hold { session: Box::new(post::Post::new(self.shared.clone(), publisher)), takes_body: true }
+            Opening::Hold { session: Box::new(post::Post::new(self.shared.clone(), publisher)), body: BodyMode::Whole }
         })
     }
 

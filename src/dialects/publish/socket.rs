@@ -90,7 +90,7 @@ impl Session for Socket {
             Inbound::Text(text) if self.ending.is_none() => self.message(text, actions),
             Inbound::Binary(_) => self.end(1003, "text only", actions),
             Inbound::Close(code) => self.end(code.unwrap_or(1000), "", actions),
-            Inbound::Text(_) | Inbound::Ping | Inbound::Pong | Inbound::Body(_) => {}
+            Inbound::Text(_) | Inbound::Ping | Inbound::Pong | Inbound::Body(_) | Inbound::Part(_) | Inbound::End => {}
         }
     }
 

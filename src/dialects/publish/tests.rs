@@ -6,7 +6,7 @@ use crate::clock::Now;
 use crate::exchange::{Answer, Entry, Published, Refusal};
 use crate::http::head::BodyLength;
 use crate::message::{Seq, Stamp};
-use crate::session::{Action, Door, Inbound, Session};
+use crate::session::{Action, BodyMode, Door, Inbound, Session};
 use arc_swap::ArcSwap;
 
 const UPGRADE: [(&str, &str); 4] = [
@@ -81,7 +81,7 @@ fn refusal(method: &str, fields: &[(&str, &str)]) -> (u16, String, Vec<(&'static
 
 fn post(authorization: (&str, &str)) -> Box<dyn Session> {
     match open(&dialect(), "POST", "/publish?x=1", &[authorization, JSON], &mut Actions::default()) {
-        Some(Opening::Hold { session, takes_body: true }) => session,
+        Some(Opening::Hold { session, body: BodyMode::Whole }) => session,
         _ => panic!("no session"),
     }
 }
@@ -184,7 +184,7 @@ fn methods_content_types_and_handshakes_have_their_own_answers() {
     let accepted = [BACKEND, ("Content-Type", "Application/JSON ; charset=utf-8")];
     assert!(matches!(
         open(&dialect(), "POST", "/publish", &accepted, &mut Actions::default()),
-        Some(Opening::Hold { takes_body: true, .. })
+        Some(Opening::Hold { body: BodyMode::Whole, .. })
     ));
     let old = [BACKEND, UPGRADE[0], UPGRADE[1], ("Sec-WebSocket-Version", "8"), UPGRADE[3]];
     let (status, _, fields) = refusal("GET", &old);

@@ -27,7 +27,7 @@ use crate::exchange::{Cursor, Join, JoinTopic, Question, Reach, Selection, Start
 use crate::http::head::{Head, HeadError, Version};
 use crate::http::response::Response;
 use crate::message::{EventFields, TopicName};
-use crate::session::{Actions, Delivery, Dialect, Door, Encoders, HeadLimits, Opening, Request, Session};
+use crate::session::{Actions, BodyMode, Delivery, Dialect, Door, Encoders, HeadLimits, Opening, Request, Session};
 use crate::websocket::handshake::{self, HandshakeError};
 use channels::Channel;
 use options::Options;
@@ -236,7 +236,7 @@ impl PushStream {
         let Subscriber { grant, channels, callback } = subscriber;
         if let Some(ordinary) = self.wildcard_violation(&channels) {
             return match self.undecided(ordinary, origin, false, actions) {
-                Some(session) => Opening::Hold { session, takes_body: false },
+                Some(session) => Opening::Hold { session, body: BodyMode::Dropped },
                 None => Opening::Respond(self.shared.refusal(Reason::TooMuchWildcard, origin, Side::Subscriber)),
             };
         }
@@ -259,7 +259,7 @@ impl PushStream {
                 Box::new(Poll::new(self.shared.clone(), grant, wish, request.now))
             }
         };
-        Opening::Hold { session, takes_body: false }
+        Opening::Hold { session, body: BodyMode::Dropped }
     }
 
     fn join(&self, channels: &[Channel], cursor: Cursor) -> Join {
@@ -394,11 +394,11 @@ impl PushStream {
 
     fn begin(&self, task: (Task, Option<Question>), origin: Origin, side: Side, actions: &mut Actions) -> Opening {
         let (task, question) = task;
-        let takes_body = question.is_none();
+        let body = if question.is_none() { BodyMode::Whole } else { BodyMode::Dropped };
         if let Some(question) = question {
             actions.ask(question);
         }
-        Opening::Hold { session: Box::new(Publisher::new(self.shared.clone(), origin, side, task)), takes_body }
+        Opening::Hold { session: Box::new(Publisher::new(self.shared.clone(), origin, side, task)), body }
     }
 
     fn not_allowed(&self, methods: &'static str, origin: Origin, side: Side) -> Opening {

@@ -122,7 +122,13 @@ impl Session for Publisher {
                     self.refuse(reason, actions);
                 }
             }
-            Inbound::Text(_) | Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Close(_) => {}
+            Inbound::Text(_)
+            | Inbound::Binary(_)
+            | Inbound::Ping
+            | Inbound::Pong
+            | Inbound::Close(_)
+            | Inbound::Part(_)
+            | Inbound::End => {}
         }
     }
 

@@ -70,7 +70,7 @@ impl Session for Listener {
                 }
             }
             Inbound::Close(code) => actions.close(code, ""),
-            Inbound::Body(_) => {}
+            Inbound::Body(_) | Inbound::Part(_) | Inbound::End => {}
         }
     }
 

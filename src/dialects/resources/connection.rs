@@ -423,7 +423,7 @@ impl Session for Connection {
         match inbound {
             Inbound::Text(text) => self.text(text, actions),
             Inbound::Binary(_) => self.malformed(&Malformed::default(), actions),
-            Inbound::Ping | Inbound::Pong | Inbound::Body(_) | Inbound::Close(_) => {}
+            Inbound::Ping | Inbound::Pong | Inbound::Body(_) | Inbound::Part(_) | Inbound::End | Inbound::Close(_) => {}
         }
     }
 

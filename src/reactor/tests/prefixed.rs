@@ -27,7 +27,7 @@ impl Session for Commanded {
         let text = match inbound {
             Inbound::Text(text) => text,
             Inbound::Close(code) => return actions.close(code, ""),
-            Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Body(_) => return,
+            Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Body(_) | Inbound::Part(_) | Inbound::End => return,
         };
         let words: Vec<&str> = text.split(' ').collect();
         match words[..] {

@@ -21,7 +21,7 @@ pub(super) fn opening(path: &str, actions: &mut Actions) -> Opening {
         actions.work(WorkQueue::Passwords, move || name);
     }
     actions.wake_at(actions.now.micros + 1_000_000);
-    Opening::Hold { session: Box::new(Waiting), takes_body: false }
+    Opening::Hold { session: Box::new(Waiting), body: BodyMode::Dropped }
 }
 
 impl Session for Waiting {

@@ -14,7 +14,7 @@ use crate::exchange::{Answer, Joined, JoinedTopic, Question, StartAt, Subscripti
 use crate::http::head::{BodyLength, Head, Version};
 use crate::http::response::{Framing, Response};
 use crate::message::{Message, Seq, Stamp, TopicName};
-use crate::session::{Action, Actions, Delivery, Dialect, Door, Encoders, Inbound, Opening, Request, Session};
+use crate::session::{Action, Actions, BodyMode, Delivery, Dialect, Door, Encoders, Inbound, Opening, Request, Session};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -95,8 +95,8 @@ impl Server {
         match opening {
             None => client.opened = vec!["not ours".into()],
             Some(Opening::Respond(response)) => client.opened.push(shown(&response, Framing::Length)),
-            Some(Opening::Hold { session, takes_body }) => {
-                (client.session, client.takes_body) = (Some(session), takes_body);
+            Some(Opening::Hold { session, body }) => {
+                (client.session, client.takes_body) = (Some(session), body == BodyMode::Whole);
             }
             Some(Opening::WebSocket { session, upgrade }) => {
                 (client.session, client.upgrade) = (Some(session), Some(upgrade));

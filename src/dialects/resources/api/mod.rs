@@ -17,7 +17,7 @@ use crate::access::tokens::Source;
 use crate::http::head::Head;
 use crate::http::response::{Response, error};
 use crate::http::target;
-use crate::session::{Actions, Opening, Request, Session};
+use crate::session::{Actions, BodyMode, Opening, Request, Session};
 use caller::Caller;
 use documents::{Documents, Subject};
 use precondition::Preconditions;
@@ -132,5 +132,6 @@ fn check_content_type(head: &Head<'_>, patch: bool) -> Result<(), Response> {
 }
 
 fn hold(session: impl Session + 'static, takes_body: bool) -> Opening {
-    Opening::Hold { session: Box::new(session), takes_body }
+    let body = if takes_body { BodyMode::Whole } else { BodyMode::Dropped };
+    Opening::Hold { session: Box::new(session), body }
 }
