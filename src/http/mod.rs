@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod head;
+pub mod multipart;
 pub mod response;
 #[cfg(test)]
 mod rules;
