@@ -10,3 +10,4 @@ pub mod preset;
 pub mod query;
 pub mod route;
 pub mod token;
+pub mod upload;
