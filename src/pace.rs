@@ -1,5 +1,6 @@
 //! When things happen that must not happen to everybody at once, and how often a client may do something.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The timers of sessions count in these.
@@ -64,6 +65,20 @@ impl Goodbyes {
     pub fn due(&self, index: u32, now_micros: u64) -> u64 {
         let share = index.wrapping_mul(0x9E37_79B1);
         now_micros + ((self.spread.as_micros() as u64 * u64::from(share)) >> 32)
+    }
+}
+
+/// Closes that come in slices: so many connections at once, the next ones an interval later.
+#[derive(Debug, Default)]
+pub struct Slices {
+    closed: AtomicU64,
+}
+
+impl Slices {
+    /// How long the next connection has to wait.
+    pub fn delay(&self, connections: u32, interval: Duration) -> Duration {
+        let slice = self.closed.fetch_add(1, Relaxed) / u64::from(connections.max(1));
+        interval.saturating_mul(u32::try_from(slice).unwrap_or(u32::MAX))
     }
 }
 
@@ -144,6 +159,14 @@ mod tests {
             seconds[(goodbyes.due(index, 7_000_000) - 7_000_000) as usize / 1_000_000] += 1;
         }
         assert!(seconds.iter().all(|count| (99..=101).contains(count)), "{seconds:?}");
+    }
+
+    #[test]
+    fn slices_follow_each_other_at_their_interval() {
+        let slices = Slices::default();
+        let delays: Vec<u128> = (0..5).map(|_| slices.delay(2, Duration::from_millis(10)).as_millis()).collect();
+        assert_eq!(delays, [0, 0, 10, 10, 20]);
+        assert_eq!(Slices::default().delay(0, Duration::MAX), Duration::ZERO);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::version::Version;
 use crate::access::Digest;
 use crate::exchange::{Group, TokenDigest};
 use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
-use crate::pace::{Goodbyes, Phase};
+use crate::pace::{Goodbyes, Phase, Slices};
 use crate::session::{ConnectionLimits, Encoders};
 use crate::websocket::encoder;
 use arc_swap::ArcSwap;
@@ -63,8 +63,8 @@ struct Table {
     projects: HashMap<String, Arc<Project>>,
     /// How many of them were made on first use.
     made: usize,
-    /// Connections that this configuration has closed.
-    closed: Arc<AtomicU64>,
+    /// Those that this configuration closes.
+    closes: Arc<Slices>,
 }
 
 /// A project under one configuration.
@@ -261,8 +261,7 @@ pub enum Review {
 impl Table {
     /// How long the next connection that this configuration closes has to wait.
     fn delay(&self, shared: &Shared) -> Duration {
-        let slice = self.closed.fetch_add(1, Relaxed) / u64::from(shared.options.close_slice_connections);
-        shared.options.close_slice_interval.saturating_mul(u32::try_from(slice).unwrap_or(u32::MAX))
+        self.closes.delay(shared.options.close_slice_connections, shared.options.close_slice_interval)
     }
 }
 
