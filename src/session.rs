@@ -155,6 +155,23 @@ pub trait Session: Send {
     }
 }
 
+/// The session of one who is told why it may not come in: it waits for the answer to our close.
+pub struct TurnedAway(pub ConnectionLimits);
+
+impl Session for TurnedAway {
+    fn limits(&self) -> &ConnectionLimits {
+        &self.0
+    }
+
+    fn received(&mut self, _inbound: Inbound<'_>, _actions: &mut Actions) {}
+
+    fn too_slow(&mut self, actions: &mut Actions) {
+        actions.hangup();
+    }
+
+    fn draining(&mut self, _actions: &mut Actions) {}
+}
+
 /// What one kind of session allows its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {

@@ -70,6 +70,13 @@ impl<'a> Head<'a> {
         self.field("Content-Type")?.split(';').next().map(str::trim)
     }
 
+    /// Its size without what may stand between the parts of its lines: request line and fields, each with its line end.
+    pub fn bytes(&self) -> usize {
+        let line = self.method.len() + self.target.len() + " HTTP/1.1".len() + 3;
+        let fields: usize = self.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        line + fields + 2
+    }
+
     /// Whether a list-valued field (possibly on several lines) holds this token, letter case ignored.
     pub fn lists_token(&self, name: &str, token: &str) -> bool {
         self.fields_named(name).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))

@@ -34,6 +34,11 @@ impl Response {
         Response { status, content_type: None, last_modified: None, fields: Vec::new(), body: Vec::new(), close: false }
     }
 
+    /// The 101 that leaves HTTP for WebSocket; `accept` is the value of `Sec-WebSocket-Accept`.
+    pub fn upgrade(accept: String) -> Response {
+        Response::new(101).field("Upgrade", "websocket").field("Connection", "Upgrade").field("Sec-WebSocket-Accept", accept)
+    }
+
     pub fn content_type(mut self, value: impl Into<Cow<'static, str>>) -> Response {
         self.content_type = Some(value.into());
         self

@@ -144,8 +144,7 @@ impl ActionCable {
         let offered = offered(head);
         let known = [Some(BASE), self.shared.extended.then_some(EXTENDED), Some(UNSUPPORTED)];
         let chosen = offered.iter().find_map(|&name| known.into_iter().flatten().find(|&known| known == name));
-        let mut upgrade =
-            Response::new(101).field("Upgrade", "websocket").field("Connection", "Upgrade").field("Sec-WebSocket-Accept", accept);
+        let mut upgrade = Response::upgrade(accept);
         if let Some(chosen) = chosen {
             upgrade = upgrade.field("Sec-WebSocket-Protocol", chosen);
         }

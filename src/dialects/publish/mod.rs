@@ -54,11 +54,8 @@ impl Publish {
         match accept_key(head, &["13"]) {
             Ok(accept) => {
                 actions.accept();
-                let upgrade = Response::new(101)
-                    .field("Upgrade", "websocket")
-                    .field("Connection", "Upgrade")
-                    .field("Sec-WebSocket-Accept", accept);
-                Opening::WebSocket { session: Box::new(socket::Socket::new(self.shared.clone(), publisher, actions)), upgrade }
+                let session = Box::new(socket::Socket::new(self.shared.clone(), publisher, actions));
+                Opening::WebSocket { session, upgrade: Response::upgrade(accept) }
             }
             Err(HandshakeError::UnsupportedVersion) => Opening::Respond(
                 Rejection::new(426, "WebSocket version must be 13").response().field("Sec-WebSocket-Version", "13"),

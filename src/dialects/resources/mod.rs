@@ -26,9 +26,9 @@ pub mod version;
 
 use crate::access::tokens::Source;
 use crate::exchange::TokenDigest;
-use crate::http::head::{Head, HeadError};
+use crate::http::head::HeadError;
 use crate::http::response::{Response, error};
-use crate::session::{Actions, ConnectionLimits, Dialect, Encoders, HeadLimits, Inbound, Opening, Request, Session};
+use crate::session::{Actions, Dialect, Encoders, HeadLimits, Opening, Request, TurnedAway};
 use api::Api;
 use connection::Connection;
 use credentials::{Judged, Known};
@@ -110,7 +110,7 @@ impl Resources {
                 Refusal::Close { accept, subprotocol, code, reason } => {
                     actions.close(Some(code), reason);
                     Opening::WebSocket {
-                        session: Box::new(TurnedAway(self.shared.clone())),
+                        session: Box::new(TurnedAway(self.shared.limits.clone())),
                         upgrade: upgrade(accept, subprotocol),
                     }
                 }
@@ -121,7 +121,7 @@ impl Resources {
     /// The rows of section 2.5 in their order, but for what only the hub knows.
     fn admit(&self, request: &Request<'_>) -> Result<Admitted, Reject> {
         let head = request.head;
-        if head_bytes(head) > HEAD_BYTES_MAX {
+        if head.bytes() > HEAD_BYTES_MAX {
             return Err(Reject::HeadTooLarge);
         }
         let checked = handshake::check(head, &self.shared.options, request.draining)?;
@@ -180,37 +180,12 @@ impl Dialect for Resources {
     }
 }
 
-/// One who is told why it may not come in.
-struct TurnedAway(Arc<Shared>);
-
-impl Session for TurnedAway {
-    fn limits(&self) -> &ConnectionLimits {
-        &self.0.limits
-    }
-
-    fn received(&mut self, _inbound: Inbound<'_>, _actions: &mut Actions) {}
-
-    fn too_slow(&mut self, actions: &mut Actions) {
-        actions.hangup();
-    }
-
-    fn draining(&mut self, _actions: &mut Actions) {}
-}
-
 fn upgrade(accept: String, subprotocol: Option<String>) -> Response {
-    let upgrade =
-        Response::new(101).field("Upgrade", "websocket").field("Connection", "Upgrade").field("Sec-WebSocket-Accept", accept);
+    let upgrade = Response::upgrade(accept);
     match subprotocol {
         Some(subprotocol) => upgrade.field("Sec-WebSocket-Protocol", subprotocol),
         None => upgrade,
     }
-}
-
-/// The size of a head without what may stand between the parts of its lines.
-fn head_bytes(head: &Head<'_>) -> usize {
-    let line = head.method.len() + head.target.len() + " HTTP/1.1".len() + 3;
-    let fields: usize = head.fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    line + fields + 2
 }
 
 fn head_refused(refused: HeadError) -> Response {
