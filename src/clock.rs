@@ -42,6 +42,11 @@ impl Now {
     pub fn at_unix(&self, unix_micros: u64) -> u64 {
         self.micros.saturating_sub(self.unix_micros.saturating_sub(unix_micros))
     }
+
+    /// The monotonic instant, in microseconds, at which the wall clock will show that if it does not step: now if it did already.
+    pub fn until_unix(&self, unix_micros: u64) -> u64 {
+        self.micros.saturating_add(unix_micros.saturating_sub(self.unix_micros))
+    }
 }
 
 /// Both clocks of the process, read together: the real ones, or hands that a test turns.

@@ -44,6 +44,81 @@ impl Phase {
     }
 }
 
+/// An instant as a small session keeps it: monotonic, in ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(u32);
+
+impl Tick {
+    /// What never comes.
+    pub const NEVER: Tick = Tick(u32::MAX);
+
+    /// The one that lasts now.
+    pub fn at(micros: u64) -> Tick {
+        Tick(u32::try_from(micros / TICK_MICROS).unwrap_or(u32::MAX))
+    }
+
+    /// The first that has not begun.
+    pub fn after(micros: u64) -> Tick {
+        Tick(Tick::at(micros).0.saturating_add(1))
+    }
+
+    /// When it begins.
+    pub fn micros(self) -> u64 {
+        if self == Tick::NEVER { u64::MAX } else { u64::from(self.0) * TICK_MICROS }
+    }
+}
+
+/// Whether a client is still there: it is pinged now and then, and has to let something be heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
+    ping: Phase,
+    /// Before it something complete came from the client.
+    heard: Tick,
+}
+
+/// What a client's pulse asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    Nothing,
+    Ping,
+    /// It has been silent for too long.
+    Gone,
+}
+
+impl Pulse {
+    /// `every` is [`Phase::every`] of the interval between pings.
+    pub fn new(every: u16, index: u32, now_micros: u64) -> Pulse {
+        Pulse { ping: Phase::new(every, index, now_micros), heard: Tick::after(now_micros) }
+    }
+
+    /// Something complete came from the client.
+    pub fn hear(&mut self, now_micros: u64) {
+        self.heard = Tick::after(now_micros);
+    }
+
+    /// When to look next.
+    pub fn due(&self, silence: Duration) -> u64 {
+        self.ping.due().min(self.silent_at(silence))
+    }
+
+    fn silent_at(&self, silence: Duration) -> u64 {
+        self.heard.micros().saturating_add(silence.as_micros() as u64)
+    }
+
+    /// Looks. `any` says that bytes came since the last look, of whatever.
+    pub fn look(&mut self, every: u16, silence: Duration, any: bool, now_micros: u64) -> Beat {
+        let last_ping = self.ping.due().saturating_sub(u64::from(every) * TICK_MICROS);
+        if any && self.heard.micros() < last_ping {
+            // Of something that is not complete yet.
+            self.hear(now_micros);
+        }
+        if self.silent_at(silence) <= now_micros {
+            return Beat::Gone;
+        }
+        if self.ping.take(every, now_micros) { Beat::Ping } else { Beat::Nothing }
+    }
+}
+
 /// The goodbyes of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Goodbyes {
@@ -140,6 +215,42 @@ mod tests {
     fn an_interval_has_a_tick_at_least() {
         assert_eq!(Phase::every(Duration::ZERO), 1);
         assert_eq!(Phase::every(Duration::from_secs(86_400)), u16::MAX);
+    }
+
+    #[test]
+    fn ticks_begin_at_tenths_of_a_second() {
+        assert_eq!((Tick::at(99_999).micros(), Tick::at(100_000).micros(), Tick::after(100_000).micros()), (0, 100_000, 200_000));
+        assert_eq!((Tick::at(u64::MAX), Tick::after(u64::MAX), Tick::NEVER.micros()), (Tick::NEVER, Tick::NEVER, u64::MAX));
+    }
+
+    #[test]
+    fn a_client_is_pinged_at_its_phase_and_gone_after_its_silence() {
+        let (every, silence) = (Phase::every(Duration::from_secs(30)), Duration::from_secs(75));
+        let mut pulse = Pulse::new(every, 99, 0);
+        let mut beats = Vec::new();
+        for second in 1..=75 {
+            let beat = pulse.look(every, silence, false, second * 1_000_000);
+            if beat != Beat::Nothing {
+                beats.push((second, beat));
+            }
+        }
+        // Its phase is ten seconds; what came before a tenth of a second was over counts from its end.
+        assert_eq!(beats, [(10, Beat::Ping), (40, Beat::Ping), (70, Beat::Ping)]);
+        assert_eq!(pulse.due(silence), 75_100_000);
+        let mut heard = pulse;
+        assert_eq!(pulse.look(every, silence, false, 75_100_000), Beat::Gone);
+        heard.hear(74_000_000);
+        assert_eq!(heard.look(every, silence, false, 75_100_000), Beat::Nothing);
+        assert_eq!(heard.due(silence), 100_000_000);
+    }
+
+    #[test]
+    fn bytes_of_something_incomplete_are_signs_of_life() {
+        let (every, silence) = (Phase::every(Duration::from_secs(30)), Duration::from_secs(75));
+        let mut pulse = Pulse::new(every, 0, 0);
+        for second in 1..=200 {
+            assert_ne!(pulse.look(every, silence, second % 50 == 0, second * 1_000_000), Beat::Gone, "{second}");
+        }
     }
 
     #[test]

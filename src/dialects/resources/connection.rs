@@ -22,7 +22,7 @@ use crate::exchange::{
     Answer, Grant, Join, JoinTopic, Joined, Notice, Question, Refusal, Revocation, StartAt, SubscriptionId, TokenDigest,
 };
 use crate::message::{Message, TopicName};
-use crate::pace::{Phase, Rate, TICK_MICROS};
+use crate::pace::{Beat, Pulse, Rate, Tick};
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
 use crate::websocket::encoder;
 use smallvec::SmallVec;
@@ -34,8 +34,6 @@ const MALFORMED_MAX: usize = 10;
 const MALFORMED_WINDOW_MICROS: u64 = 60_000_000;
 /// Messages in a row that are refused for their rate.
 const REFUSED_MAX: u32 = 100;
-/// The tick of what never comes.
-const NEVER: u32 = u32::MAX;
 
 pub struct Connection {
     place: Place,
@@ -43,11 +41,9 @@ pub struct Connection {
     subscriptions: SmallVec<[Subscription; 1]>,
     rate: Rate,
     extra: Option<Box<Extra>>,
-    ping: Phase,
-    /// The tick before which something complete came from the client.
-    heard: u32,
-    /// The tick in which the token expires.
-    expires: u32,
+    pulse: Pulse,
+    /// When the token expires.
+    expires: Tick,
     /// The client has said nothing for too long.
     is_silent: bool,
 }
@@ -120,7 +116,7 @@ impl Connection {
     /// Opens a connection of somebody who is known.
     pub fn open(place: Place, identity: Arc<Identity>, until: u64, actions: &mut Actions) -> Connection {
         let mut connection = Connection::new(place, identity, actions);
-        connection.expires = tick_until(until, actions.now);
+        connection.expires = Tick::at(actions.now.until_unix(until.saturating_mul(1_000)));
         actions.accept();
         connection.sleep(actions);
         connection
@@ -136,16 +132,15 @@ impl Connection {
     }
 
     fn new(place: Place, identity: Arc<Identity>, actions: &Actions) -> Connection {
-        let ping = Phase::new(place.project().shared.ping_every, actions.index, actions.now.micros);
+        let pulse = Pulse::new(place.project().shared.ping_every, actions.index, actions.now.micros);
         Connection {
             place,
             identity,
             subscriptions: SmallVec::new(),
             rate: Rate::default(),
             extra: None,
-            ping,
-            heard: tick_after(actions.now),
-            expires: NEVER,
+            pulse,
+            expires: Tick::NEVER,
             is_silent: false,
         }
     }
@@ -194,14 +189,10 @@ impl Connection {
 
     /// Asks to be woken for whatever is due first.
     fn sleep(&self, actions: &mut Actions) {
-        let silent_at = self.silent_at();
-        let open = (!self.is_opening()).then(|| self.ping.due().min(silent_at).min(at(self.expires)));
+        let silence = self.shared().options.silence_timeout;
+        let open = (!self.is_opening()).then(|| self.pulse.due(silence).min(self.expires.micros()));
         let due = [open, self.end().map(|end| end.at)];
         actions.wake_at(due.into_iter().flatten().min().unwrap_or(u64::MAX));
-    }
-
-    fn silent_at(&self) -> u64 {
-        at(self.heard) + self.shared().options.silence_timeout.as_micros() as u64
     }
 
     /// A close that what is queued does not delay: the client may no longer see it.
@@ -211,7 +202,7 @@ impl Connection {
     }
 
     fn is_expired(&self, now: Now) -> bool {
-        tick(now.micros) >= self.expires
+        Tick::at(now.micros) >= self.expires
     }
 
     fn text(&mut self, text: &str, actions: &mut Actions) {
@@ -321,7 +312,7 @@ impl Connection {
             return reply(Reply::Forbidden, reference, None, actions);
         };
         let Known { principal, proof, until } = known;
-        self.expires = tick_until(until, actions.now);
+        self.expires = Tick::at(actions.now.until_unix(until.saturating_mul(1_000)));
         self.identity = Arc::new(Identity { principal, world: mine.world.clone(), proof });
         reply(Reply::Authenticated, reference, None, actions);
         self.sleep(actions);
@@ -352,7 +343,7 @@ impl Connection {
         match credentials::granted(self.project(), token, grant) {
             Ok(Known { principal, proof, until }) => {
                 self.identity = Arc::new(Identity { principal, world: self.identity.world.clone(), proof });
-                self.expires = tick_until(until, actions.now);
+                self.expires = Tick::at(actions.now.until_unix(until.saturating_mul(1_000)));
                 actions.accept();
                 self.sleep(actions);
             }
@@ -383,25 +374,6 @@ fn forget(times: &mut VecDeque<u64>, now: u64) {
     }
 }
 
-fn tick(micros: u64) -> u32 {
-    u32::try_from(micros / TICK_MICROS).unwrap_or(NEVER)
-}
-
-/// The first tick that has not begun.
-fn tick_after(now: Now) -> u32 {
-    tick(now.micros).saturating_add(1)
-}
-
-fn at(tick: u32) -> u64 {
-    if tick == NEVER { u64::MAX } else { u64::from(tick) * TICK_MICROS }
-}
-
-/// The tick in which a Unix millisecond comes. From then on the wall clock may step: the time between does not.
-fn tick_until(unix_millis: u64, now: Now) -> u32 {
-    let ahead = unix_millis.saturating_mul(1_000).saturating_sub(now.unix_micros);
-    tick(now.micros.saturating_add(ahead))
-}
-
 impl Session for Connection {
     fn limits(&self) -> &ConnectionLimits {
         let shared = self.shared();
@@ -413,7 +385,7 @@ impl Session for Connection {
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
-        self.heard = tick_after(actions.now);
+        self.pulse.hear(actions.now.micros);
         if let Inbound::Close(code) = inbound {
             return actions.close(code, "");
         }
@@ -499,18 +471,14 @@ impl Session for Connection {
         if self.is_expired(actions.now) {
             return self.dismiss(EXPIRED, actions);
         }
-        let every = self.shared().ping_every;
-        let last_ping = self.ping.due().saturating_sub(u64::from(every) * TICK_MICROS);
-        if actions.heard && at(self.heard) < last_ping {
-            // Bytes of something that is not complete yet.
-            self.heard = tick_after(actions.now);
-        }
-        if self.silent_at() <= now {
-            self.is_silent = true;
-            return actions.close(Some(1001), "Idle timeout");
-        }
-        if self.ping.take(every, now) {
-            actions.ping(self.shared().ping.clone());
+        let (every, silence) = (self.shared().ping_every, self.shared().options.silence_timeout);
+        match self.pulse.look(every, silence, actions.heard, now) {
+            Beat::Gone => {
+                self.is_silent = true;
+                return actions.close(Some(1001), "Idle timeout");
+            }
+            Beat::Ping => actions.ping(self.shared().ping.clone()),
+            Beat::Nothing => {}
         }
         if let Some(extra) = &mut self.extra {
             forget(&mut extra.malformed, now);
