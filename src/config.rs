@@ -9,7 +9,7 @@ pub use error::{ConfigError, Problem};
 use crate::access::networks::Networks;
 use crate::access::{Access, Grant, Key, Pattern, Right, digest};
 use crate::cli::Overrides;
-use crate::dialects::{action_cable, publish, push_stream, resources};
+use crate::dialects::{action_cable, endpoints, publish, push_stream, resources};
 use crate::storage::Deliver;
 use crate::units::{duration, size};
 use serde::{Deserialize, Deserializer};
@@ -33,6 +33,7 @@ pub struct Config {
     pub push_stream: push_stream::options::Options,
     pub action_cable: action_cable::options::Options,
     pub resources: resources::options::Options,
+    pub endpoints: endpoints::options::Options,
     access: secrets::Tables,
     /// `fanwire dev`: everything on one port, with credentials that everybody knows.
     #[serde(skip)]
@@ -218,6 +219,7 @@ impl Config {
             admin: Admin { listen: Vec::new() },
             action_cable: action_cable::options::Options::dev(),
             resources: resources::options::Options::dev(),
+            endpoints: endpoints::options::Options::dev(),
             dev: true,
             keys: vec![Arc::new(Key {
                 name: "dev".to_owned(),

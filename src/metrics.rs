@@ -66,7 +66,7 @@ pub const LATENCY_BUCKETS: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
 /// The dialects whose connections are counted apart; the last one stands for any other.
-pub const DIALECTS: [&str; 6] = ["push_stream", "action_cable", "resources", "publish", "admin", "other"];
+pub const DIALECTS: [&str; 7] = ["push_stream", "action_cable", "resources", "endpoints", "publish", "admin", "other"];
 
 /// The place of a dialect in [`DIALECTS`].
 pub fn dialect(name: &str) -> u8 {

@@ -8,7 +8,7 @@ use crate::dialects::action_cable::{self, ActionCable};
 use crate::dialects::admin::{self, Admin, Readiness};
 use crate::dialects::publish::Publish;
 use crate::dialects::push_stream::PushStream;
-use crate::dialects::resources;
+use crate::dialects::{endpoints, resources};
 use crate::engine::durable::Durable;
 use crate::exchange::Reach;
 use crate::hub::request::ToHub;
@@ -78,6 +78,7 @@ struct Shared {
     page: Arc<OnceLock<String>>,
     cable: action_cable::Live,
     resources: resources::Live,
+    endpoints: endpoints::Live,
 }
 
 struct ReactorHandle {
@@ -122,7 +123,12 @@ pub fn start_on(config: Config, clock: Clock, pools: Pools) -> io::Result<Runnin
     // Nobody else sets it.
     let _ = metrics.families.set(cable.families());
     let resources = resources::Live::new(seed()?);
-    let registry = Arc::new(registry(&config, &access, &metrics, &readiness, &page, (&cable, &resources), &mut encoders));
+    let endpoints = endpoints::Live::new(seed()?);
+    let prepared = endpoints.prepare(&config.endpoints, &mut encoders, config.server.drain_time);
+    let settings = settings(&config, &prepared);
+    let registry =
+        registry(&config, &access, &metrics, &readiness, &page, (&cable, &resources, &endpoints), &prepared, &mut encoders);
+    let registry = Arc::new(registry);
     let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let (failure_sender, failures) = crossbeam_channel::unbounded();
@@ -174,6 +180,7 @@ pub fn start_on(config: Config, clock: Clock, pools: Pools) -> io::Result<Runnin
             page,
             cable,
             resources,
+            endpoints,
         },
         address: SocketAddr::from(([0, 0, 0, 0], 0)),
         admin: None,
@@ -209,7 +216,7 @@ pub fn start_on(config: Config, clock: Clock, pools: Pools) -> io::Result<Runnin
         let _ = begun.recv();
     }
     // Opened after the descriptor tables have parted: nobody else needs its file.
-    running.run_hub(&config, hub_receiver, ports, failure_sender)?;
+    running.run_hub(&config, settings, hub_receiver, ports, failure_sender)?;
     running.listen(&config)?;
     let page = if config.dev { admin::dev_page(VERSION, &running.address().to_string()) } else { admin::serve_page(VERSION) };
     // Nobody else sets it.
@@ -242,12 +249,13 @@ impl Running {
     fn run_hub(
         &mut self,
         config: &Config,
+        settings: Settings,
         requests: Receiver<ToHub>,
         ports: Vec<Box<dyn hub::thread::Port>>,
         failures: Sender<String>,
     ) -> io::Result<()> {
         let Shared { clock, metrics, .. } = &self.shared;
-        let new_hub = || Hub::new(settings(config), ports.len(), clock.now(), metrics.clone());
+        let new_hub = || Hub::new(settings, ports.len(), clock.now(), metrics.clone());
         let hub = if config.storage.path.as_os_str().is_empty() {
             new_hub()
         } else {
@@ -325,18 +333,21 @@ impl Running {
         if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
             return Err(format!("{key} can't be changed while the server runs; the old configuration stays in force"));
         }
+        let prepared = self.shared.endpoints.prepare(&config.endpoints, encoders, config.server.drain_time);
+        // What is committed from here on must not reach who listens under other options: the hub hears of them first.
+        let _ = self.shared.hub.send(ToHub::Settings(Box::new(settings(&config, &prepared))));
         let registry = Arc::new(registry(
             &config,
             &self.shared.access,
             &self.shared.metrics,
             &self.shared.readiness,
             &self.shared.page,
-            (&self.shared.cable, &self.shared.resources),
+            (&self.shared.cable, &self.shared.resources, &self.shared.endpoints),
+            &prepared,
             encoders,
         ));
         let limits = limits(&config, connections_max(&config));
         self.shared.access.store(Arc::new(config.access()));
-        let _ = self.shared.hub.send(ToHub::Settings(Box::new(settings(&config))));
         for reactor in &self.shared.reactors {
             reactor.order(Order::Control(Control::Reload { registry: registry.clone(), limits: Box::new(limits.clone()) }));
         }
@@ -496,7 +507,7 @@ fn limits(config: &Config, connections_max: usize) -> Limits {
     }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, endpoints: &endpoints::Prepared) -> Settings {
     let push_stream = &config.push_stream;
     let heartbeat = push_stream.heartbeat().map(|(topic, every, payload)| Heartbeat { topic, every, payload });
     let topics_max = match (config.limits.topics_max, push_stream.max_channels) {
@@ -508,9 +519,10 @@ fn settings(config: &Config) -> Settings {
     // What each dialect shows of a topic: the log keeps enough for all of them.
     let cable = &config.action_cable;
     let reaches = [push_stream.enabled.then_some(reported), cable.enabled.then(|| cable.reach())];
+    let reaches = reaches.into_iter().flatten().chain(endpoints.reaches());
     let nothing = Window { count: 0, bytes: config.limits.topic_log_bytes_max, age: Duration::ZERO };
     Settings {
-        window: reaches.into_iter().flatten().fold(nothing, Window::union),
+        window: reaches.fold(nothing, Window::union),
         reported,
         topic_idle: push_stream.channel_inactivity,
         topics_max,
@@ -528,7 +540,7 @@ fn settings(config: &Config) -> Settings {
         conversation_bytes_max: 256 << 20,
         tombstone_age: config.resources.tombstone_ttl,
         tokens_max: 1_000_000,
-        endpoints: Vec::new(),
+        endpoints: endpoints.settings.clone(),
     }
 }
 
@@ -538,7 +550,8 @@ fn registry(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
     page: &Arc<OnceLock<String>>,
-    (cable, resources): (&action_cable::Live, &resources::Live),
+    (cable, resources, endpoints): (&action_cable::Live, &resources::Live, &endpoints::Live),
+    prepared: &endpoints::Prepared,
     encoders: &mut Encoders,
 ) -> Registry {
     let head_bytes = config.limits.head_bytes as usize;
@@ -559,6 +572,8 @@ fn registry(
     if config.resources.enabled {
         list.push(Arc::new(resources));
     }
+    prepared.enforce();
+    list.push(Arc::new(endpoints.dialect()));
     if config.publish.enabled {
         list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, events_topic)));
     }
@@ -579,23 +594,32 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpStream;
 
+    fn hub_settings(config: &Config) -> Settings {
+        let live = endpoints::Live::new([0; 32]);
+        settings(config, &live.prepare(&config.endpoints, &mut Encoders::default(), config.server.drain_time))
+    }
+
     #[test]
     fn the_heartbeat_is_compacted_as_every_published_text_is() {
         let mut config = Config::dev();
         config.push_stream.heartbeat_text = "{\n \"still\": \"here\" }".to_owned();
-        assert_eq!(*settings(&config).heartbeats[0].payload, *br#"{"still":"here"}"#);
+        assert_eq!(*hub_settings(&config).heartbeats[0].payload, *br#"{"still":"here"}"#);
     }
 
     #[test]
     fn logs_keep_what_the_enabled_dialects_look_back_for() {
-        let kept = |push_stream: bool, cable: bool| {
+        let kept_with = |endpoints: endpoints::options::Options, push_stream: bool, cable: bool| {
             let mut config = Config::dev();
-            (config.push_stream.enabled, config.action_cable.enabled) = (push_stream, cable);
-            let window = settings(&config).window;
+            (config.push_stream.enabled, config.action_cable.enabled, config.endpoints) = (push_stream, cable, endpoints);
+            let window = hub_settings(&config).window;
             (window.count, window.age.as_secs())
         };
+        let kept = |push_stream, cable| kept_with(endpoints::options::Options::default(), push_stream, cable);
         let (push_stream, cable) = ((1_000, 1_800), (100, 300));
         assert_eq!((kept(true, false), kept(false, true), kept(true, true)), (push_stream, cable, push_stream));
+        let endpoints = endpoints::options::Options::dev();
+        assert_eq!(kept_with(endpoints.clone(), false, false), (1_024, 300));
+        assert_eq!(kept_with(endpoints, true, true), (1_024, 1_800));
     }
 
     #[test]

@@ -70,6 +70,18 @@ impl<'i> Reader<'i> {
             &mut |file| secrets::read_file(&base_dir.join(file)).map_err(|error| error.to_string()),
             &mut |key, message| self.problem_at(document.get_ref(), &format!("resources.{key}"), message),
         );
+        let below_resources = format!("{}/", config.resources.path);
+        let mut paths = other_paths(&config);
+        if config.resources.enabled {
+            paths.extend([&config.resources.path, &below_resources].map(|path| ("resources.path", path.as_str())));
+        }
+        config.endpoints.check(&paths, &mut |key, message| {
+            self.problem_at(document.get_ref(), &format!("endpoints.{key}"), message);
+        });
+        config.endpoints.resolve(
+            &mut |file| secrets::read_file(&base_dir.join(file)).map_err(|error| error.to_string()),
+            &mut |key, message| self.problem_at(document.get_ref(), &format!("endpoints.{key}"), message),
+        );
         if !config.storage.path.as_os_str().is_empty() {
             config.storage.path = base_dir.join(&config.storage.path);
         }
@@ -146,7 +158,7 @@ fn too_small(config: &Config) -> impl Iterator<Item = (&'static str, &'static st
     .filter_map(|(key, wrong, problem)| wrong.then_some((key, problem)))
 }
 
-/// What `resources` must not meet: routes of the other dialects that are on, by their keys.
+/// What `resources` and `endpoints` must not meet: routes of the older dialects that are on, by their keys.
 fn other_paths(config: &Config) -> Vec<(&'static str, &str)> {
     let stream = &config.push_stream;
     let stream_paths = [

@@ -7,6 +7,7 @@
 
 pub mod cable;
 pub mod client;
+pub mod endpoints;
 pub mod log;
 pub mod realtime;
 pub mod subscriber;

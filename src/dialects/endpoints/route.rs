@@ -33,7 +33,7 @@ pub fn endpoint<'a>(base: &str, path: &'a str) -> Option<Cow<'a, str>> {
 }
 
 /// What of a path is below another one; empty for that one itself, with or without a `/` at its end.
-fn below<'a>(base: &str, path: &'a str) -> Option<&'a str> {
+pub fn below<'a>(base: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(base)?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }

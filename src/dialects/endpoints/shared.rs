@@ -1,0 +1,329 @@
+//! What all connections of one configuration have in common, and what outlives a reload: the endpoints in force, who is connected,
+//! and what has failed.
+
+use super::checks::Reject;
+use super::encoders::Encodings;
+use super::failures::{Failures, origin_of};
+use super::options::{self, Options};
+use super::route;
+use crate::access::tokens::Source;
+use crate::clock::Now;
+use crate::exchange::{EndpointSettings, NewRecord, Reach, SEPARATOR, endpoint_topic};
+use crate::message::{Frame, TopicName};
+use crate::pace::{Goodbyes, Phase, Slices};
+use crate::record::{Account, RecordId};
+use crate::session::{ConnectionLimits, Encoders};
+use crate::websocket::encoder;
+use arc_swap::{ArcSwap, Guard};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Frames of one message: more than a client may send in its time.
+const FRAGMENTS_MAX: u32 = 64;
+/// How long a peer may take to answer our close.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Bytes that wait for a socket that refuses; beyond them the log is the queue.
+const OUTBOX_BYTES_MAX: usize = 256 << 10;
+
+/// What goes on when the configuration is read again: the services in force.
+#[derive(Clone, Default)]
+pub struct Live(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    table: ArcSwap<Table>,
+    /// Generations that endpoints have had.
+    generations: AtomicU64,
+}
+
+/// The services of one configuration.
+#[derive(Default)]
+pub struct Table {
+    options: Options,
+    /// In their order there.
+    services: Vec<Service>,
+    /// Connections that this configuration closes.
+    closes: Slices,
+}
+
+/// One service and its endpoints by their names.
+pub struct Service {
+    pub shared: Arc<Shared>,
+    endpoints: HashMap<Box<str>, Arc<Endpoint>>,
+}
+
+/// What a connection keeps of the configuration under which its service was opened.
+pub struct Shared {
+    pub options: options::Service,
+    pub limits: ConnectionLimits,
+    /// Those while the server stops.
+    pub limits_of_a_stop: ConnectionLimits,
+    /// Those of one who has fallen silent.
+    pub limits_of_silence: ConnectionLimits,
+    pub goodbyes: Goodbyes,
+    pub ping_every: u16,
+    pub ping: Frame,
+    pub encodings: Encodings,
+    /// Goes on when the configuration is read again.
+    pub failed: Arc<Failed>,
+    /// Whose services it is one of: they know it, too.
+    live: Weak<State>,
+}
+
+/// What has failed at a service lately.
+#[derive(Default)]
+pub struct Failed {
+    /// Checks of requests.
+    checks: Failures<IpAddr>,
+    /// Logins, by address, and by endpoint and name.
+    pub logins_from: Failures<IpAddr>,
+    pub logins_as: Failures<(TopicName, Box<str>)>,
+}
+
+/// One project under one configuration.
+pub struct Project {
+    pub options: options::Project,
+    /// The name of the group that its tokens are of.
+    pub group: Box<str>,
+}
+
+/// One endpoint under one configuration.
+pub struct Endpoint {
+    pub shared: Arc<Shared>,
+    pub project: Arc<Project>,
+    pub options: options::Endpoint,
+    /// That of all its changes, which the hub knows it by.
+    pub topic: TopicName,
+    /// Changes with each option that closes its connections.
+    pub generation: u64,
+    /// Open connections, of earlier configurations, too.
+    connections: Arc<AtomicU64>,
+}
+
+impl Live {
+    /// The services in force.
+    pub fn table(&self) -> Guard<Arc<Table>> {
+        self.0.table.load()
+    }
+
+    /// Makes the services of these options, which are not in force yet. `stop` is what a stop of the whole server may take.
+    pub fn prepare(&self, options: &Options, ids: &Source, encoders: &mut Encoders, stop: Duration) -> Prepared {
+        let old = self.0.table.load();
+        let services = options.services.iter().map(|options| {
+            let name = &options.name;
+            let shared = Arc::new(Shared::new(options, &self.0, &old, encoders, stop));
+            let mut endpoints = HashMap::new();
+            for project in &options.projects {
+                let group = format!("$endpoint{SEPARATOR}{name}{SEPARATOR}{}", project.name).into();
+                let project = Arc::new(Project { options: project.clone(), group });
+                for options in &project.options.endpoints {
+                    let endpoint = self.endpoint(&shared, &project, options, &old);
+                    endpoints.insert(options.name.as_str().into(), Arc::new(endpoint));
+                }
+            }
+            Service { shared, endpoints }
+        });
+        let table = Table { services: services.collect(), options: options.clone(), closes: Slices::default() };
+        let settings = table.settings(ids);
+        Prepared { live: self.clone(), table: Arc::new(table), settings }
+    }
+
+    fn endpoint(&self, shared: &Arc<Shared>, project: &Arc<Project>, options: &options::Endpoint, old: &Table) -> Endpoint {
+        let topic = endpoint_topic(&shared.options.name, &project.options.name, &options.name);
+        let before = old.endpoint(&shared.options.name, &options.name).filter(|before| before.topic == topic);
+        let same = before.filter(|before| before.has_key_of(project) && before.grants_like(project, options));
+        Endpoint {
+            shared: shared.clone(),
+            project: project.clone(),
+            options: options.clone(),
+            topic,
+            generation: same.map_or_else(|| 1 + self.0.generations.fetch_add(1, Relaxed), |same| same.generation),
+            connections: before.map(|before| before.connections.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Services of a configuration that is not in force yet.
+pub struct Prepared {
+    live: Live,
+    table: Arc<Table>,
+    /// What the hub has to know of them, before they come into force: nothing that is committed from then on reaches who came
+    /// under other options.
+    pub settings: Vec<EndpointSettings>,
+}
+
+impl Prepared {
+    /// How far back each service lets its clients ask: logs have to keep as much.
+    pub fn reaches(&self) -> impl Iterator<Item = Reach> {
+        self.table.services.iter().map(|service| service.shared.reach())
+    }
+
+    /// From now on they count, for connections that are open already, too.
+    pub fn enforce(&self) {
+        self.live.0.table.store(self.table.clone());
+    }
+}
+
+impl Table {
+    fn settings(&self, ids: &Source) -> Vec<EndpointSettings> {
+        let endpoints = self.services.iter().flat_map(|service| service.endpoints.values());
+        let mut settings: Vec<EndpointSettings> = endpoints.map(|endpoint| endpoint.settings(ids)).collect();
+        settings.sort_by(|one, other| one.name.cmp(&other.name));
+        settings
+    }
+
+    /// Whether the path is that of a service, under whatever host.
+    pub fn serves(&self, path: &str) -> bool {
+        self.options.services.iter().any(|service| route::below(&service.path, path).is_some())
+    }
+
+    /// How large the body of a request for this path may be: not known yet is the host.
+    pub fn body_bytes_max(&self, path: &str) -> u64 {
+        let at_path = self.options.services.iter().filter(|service| route::below(&service.path, path).is_some());
+        at_path.map(|service| service.limits.body_bytes_max).max().unwrap_or(0)
+    }
+
+    /// The one that a request is for.
+    pub fn service_of(&self, host: Option<&str>, path: &str) -> Option<&Service> {
+        self.services.get(route::service(&self.options.services, host, path)?)
+    }
+
+    fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.shared.options.name == name)
+    }
+
+    fn endpoint(&self, service: &str, name: &str) -> Option<&Arc<Endpoint>> {
+        self.service(service)?.endpoints.get(name)
+    }
+}
+
+impl Service {
+    pub fn endpoint(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(name)
+    }
+}
+
+impl Shared {
+    fn new(options: &options::Service, live: &Arc<State>, old: &Table, encoders: &mut Encoders, stop: Duration) -> Shared {
+        let limits = |close_time| ConnectionLimits {
+            message_bytes_max: options.limits.frame_bytes_max as usize,
+            message_fragments_max: FRAGMENTS_MAX,
+            outbox_bytes_max: OUTBOX_BYTES_MAX,
+            no_progress: options.no_progress_timeout,
+            close_time,
+            user_timeout: None,
+        };
+        let goodbyes = Goodbyes::new(options.drain_time, CLOSE_TIME, stop);
+        Shared {
+            options: options.clone(),
+            limits: limits(CLOSE_TIME),
+            limits_of_a_stop: limits(goodbyes.answering),
+            limits_of_silence: limits(Duration::ZERO),
+            goodbyes,
+            ping_every: Phase::every(options.ping_interval),
+            ping: encoder::ping(b"").into(),
+            encodings: Encodings::new(encoders),
+            failed: old.service(&options.name).map(|before| before.shared.failed.clone()).unwrap_or_default(),
+            live: Arc::downgrade(live),
+        }
+    }
+
+    /// How far back a client may ask.
+    pub fn reach(&self) -> Reach {
+        Reach { count: self.options.log_messages as usize, age: self.options.log_age }
+    }
+
+    /// What is said to one from this address whose request has failed a check: after too many of them always the same.
+    pub fn failed(&self, reject: Reject, peer: IpAddr, now: Now) -> Reject {
+        let most = self.options.limits.failures_per_minute_per_address;
+        let counts = !reject.is_failure() || self.failed.checks.count(origin_of(peer), most, now.micros);
+        if counts { reject } else { reject.limited() }
+    }
+}
+
+impl Endpoint {
+    /// What the configuration in force means to a connection of this one.
+    pub fn review(&self) -> Review {
+        let Some(table) = self.in_force() else { return Review::Same };
+        match table.endpoint(&self.shared.options.name, &self.options.name) {
+            Some(now) if std::ptr::eq(&**now, self) => Review::Same,
+            Some(now) if now.topic != self.topic || !now.has_key_of(&self.project) => Review::Gone,
+            Some(now) if now.generation != self.generation => Review::Changed,
+            Some(_) => Review::Same,
+            None => Review::Gone,
+        }
+    }
+
+    /// How long the next connection has to wait that the configuration in force closes.
+    pub fn closing_delay(&self) -> Duration {
+        let Some(table) = self.in_force() else { return Duration::ZERO };
+        let options = &table.service(&self.shared.options.name).map_or(&self.shared, |now| &now.shared).options;
+        table.closes.delay(options.close_slice_connections, options.close_slice_interval)
+    }
+
+    /// Without a server nothing changes any more.
+    fn in_force(&self) -> Option<Arc<Table>> {
+        Some(self.shared.live.upgrade()?.table.load_full())
+    }
+
+    fn has_key_of(&self, project: &Project) -> bool {
+        self.project.options.key == project.options.key
+    }
+
+    /// Whether who was let in here would have been let in under these options, and to the same.
+    fn grants_like(&self, project: &Project, endpoint: &options::Endpoint) -> bool {
+        self.project.options.admits_like(&project.options) && self.options.grants_like(endpoint)
+    }
+
+    fn settings(&self, ids: &Source) -> EndpointSettings {
+        EndpointSettings {
+            name: self.topic.clone(),
+            generation: self.generation,
+            users: self.options.users.iter().map(|user| new_user(user, RecordId(ids.uuid()))).collect(),
+            removed_ttl: self.shared.options.removed_endpoint_ttl,
+        }
+    }
+}
+
+/// A user of the configuration.
+fn new_user(user: &options::User, id: RecordId) -> NewRecord {
+    let data = serde_json::json!({ "username": user.username }).to_string();
+    let names = [format!("username\0{}", user.username).into()];
+    let account = Account { names: names.into(), password: user.password_hash.as_str().into() };
+    NewRecord { id, owner: Some(id), data: data.into_bytes().into(), account: Some(Box::new(account)) }
+}
+
+/// What becomes of a connection when the configuration was read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Review {
+    Same,
+    /// What is granted is something else now.
+    Changed,
+    /// The endpoint is no more, or has another key.
+    Gone,
+}
+
+/// One connection's place at its endpoint.
+pub struct Place(Arc<Endpoint>);
+
+impl Place {
+    /// `None`: all are taken.
+    pub fn take(endpoint: &Arc<Endpoint>) -> Option<Place> {
+        let most = endpoint.shared.options.limits.connections_per_endpoint_max;
+        let before = endpoint.connections.fetch_add(1, Relaxed);
+        Some(Place(endpoint.clone())).filter(|_| most == 0 || before < most)
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
