@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 export const BINARY = process.env.FANWIRE ?? fileURLToPath(new URL("../../target/release/fanwire", import.meta.url));
@@ -127,4 +128,10 @@ export function assertInOrder(messages) {
 /** `from`, `from + 1`, … */
 export function numbers(from, count) {
   return Array.from({ length: count }, (_, place) => from + place);
+}
+
+/** Milliseconds on CPU of all threads so far. */
+export function cpu(pid) {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]), 0) / 1e6;
 }

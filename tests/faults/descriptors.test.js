@@ -1,11 +1,9 @@
 // A server under `ulimit -n 256`, seen by bare TCP clients: see descriptors.sh.
 
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
-import { connect } from "node:net";
-import { once } from "node:events";
 import test from "node:test";
-import { Inbox, numbers, soon, startServer } from "../clients/server.js";
+import { cpu, numbers, soon, startServer } from "../clients/server.js";
+import { Client, publication } from "./client.js";
 
 const LIMIT = 256;
 /** What fanwire keeps for listeners, wakers and files. */
@@ -17,43 +15,6 @@ function starved(open) {
   return { prefix: ["bash", "-c", script, "starved"], options: ["--reactors", "1"] };
 }
 
-/** A TCP client that shows what it gets piece by piece, and takes a reset for an end. */
-class Client {
-  constructor(server, request) {
-    const [host, port] = server.address.split(":");
-    this.socket = connect(Number(port), host);
-    this.text = "";
-    this.grown = new Inbox();
-    this.socket.on("data", (bytes) => {
-      this.text += bytes.toString("latin1");
-      this.grown.push("more");
-    });
-    this.socket.on("error", () => {});
-    this.closed = once(this.socket, "close").then(() => this.grown.push("end"));
-    this.socket.write(request);
-  }
-
-  /** The status of the answer, or nothing if there was none. */
-  async status() {
-    while (!this.text.includes("\r\n\r\n")) {
-      if ((await this.grown.next("an answer")) === "end") return undefined;
-    }
-    return Number(this.text.split(" ")[1]);
-  }
-
-  /** Resolves once the text matches as often as that. */
-  async sees(pattern, count) {
-    while ((this.text.match(pattern) ?? []).length < count) {
-      assert.equal(await this.grown.next(`${count} times ${pattern}`), "more");
-    }
-  }
-
-  async leave() {
-    this.socket.destroy();
-    await this.closed;
-  }
-}
-
 const HANDSHAKE = [
   "GET /websocket/a?auth_token=dev HTTP/1.1",
   "Host: test",
@@ -63,16 +24,6 @@ const HANDSHAKE = [
   "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
   "\r\n",
 ].join("\r\n");
-
-function publication(body) {
-  return `POST /pub?id=a HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer dev\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-}
-
-/** Milliseconds on CPU of all threads so far. */
-function cpu(pid) {
-  const threads = readdirSync(`/proc/${pid}/task`);
-  return threads.reduce((sum, thread) => sum + Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]), 0) / 1e6;
-}
 
 async function surviving(t, { open, clients, inside }) {
   const server = await startServer(t, starved(open));
