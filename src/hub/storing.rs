@@ -276,7 +276,8 @@ impl Hub {
     fn answer_late(&mut self) {
         let Some(committed) = self.durable().map(|durable| durable.committed()) else { return };
         while let Some(storing) = &mut self.storing
-            && let Some((_, late)) = storing.late.pop_front_if(|(after, _)| *after <= committed)
+            && storing.late.front().is_some_and(|(after, _)| *after <= committed)
+            && let Some((_, late)) = storing.late.pop_front()
         {
             self.acknowledge_now(late.origin, late.answer);
         }
