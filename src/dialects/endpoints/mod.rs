@@ -5,18 +5,24 @@
 pub mod account;
 mod admission;
 mod api;
+pub mod body;
 pub mod checks;
 mod connection;
 pub mod cookies;
+pub mod cors;
 mod encoders;
+pub mod failure;
 mod failures;
+pub mod frame;
 pub mod name;
 pub mod options;
+pub mod parameters;
 pub mod password;
 pub mod preset;
 pub mod query;
 pub mod route;
 mod shared;
+pub mod strategy;
 pub mod token;
 pub mod upload;
 
