@@ -149,6 +149,12 @@ pub trait Session: Send {
     /// The access rules changed: end what they no longer allow. `topics` are the joined ones.
     fn review(&mut self, _topics: &[(SubscriptionId, TopicName)], _actions: &mut Actions) {}
 
+    /// Bytes that it has collected of a body that it takes in [parts](BodyMode::Parts): they count among those of unfinished
+    /// requests, whose sum is bounded.
+    fn collected_bytes(&self) -> usize {
+        0
+    }
+
     /// False: read no more of this client until an answer has come (back-pressure by TCP).
     fn accepts_input(&self) -> bool {
         true

@@ -298,6 +298,7 @@ impl<T: Transport> Reactor<T> {
                 }
             }
         }
+        self.count_unfinished(index);
         let slot = &mut self.connections[index];
         slot.wake = 0;
         if slot.is(bits::STREAMING) {

@@ -737,9 +737,15 @@ impl<T: Transport> Reactor<T> {
 fn unfinished<T>(slot: &Slot<T>) -> usize {
     slot.extra.as_ref().map_or(0, |extra| {
         extra.spill.len()
-            + extra.http.as_ref().map_or(0, |http| http.collected.len())
+            + extra.http.as_ref().map_or(0, |http| http.collected.len() + collected_parts(slot, http))
             + extra.decoder.as_ref().map_or(0, |decoder| decoder.heap_bytes())
     })
+}
+
+/// Bytes of its body that the session has collected itself.
+fn collected_parts<T>(slot: &Slot<T>, http: &Http) -> usize {
+    let takes_parts = http.body_mode == BodyMode::Parts && matches!(http.phase, Phase::Body | Phase::Waiting);
+    slot.session.as_ref().filter(|_| takes_parts).map_or(0, |session| session.collected_bytes())
 }
 
 fn patience<T>(slot: &Slot<T>, otherwise: Duration) -> u64 {

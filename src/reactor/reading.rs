@@ -441,9 +441,15 @@ impl<T: Transport> Reactor<T> {
     pub(super) fn pace_body(&mut self, index: u32) {
         let now = self.now;
         let slot = &mut self.connections[index];
-        if slot.phase() != Some(Phase::Body) {
+        let phase = slot.phase();
+        if matches!(phase, Some(Phase::Body | Phase::Waiting)) {
+            // What it has collected may have become less.
+            self.count_unfinished(index);
+        }
+        if phase != Some(Phase::Body) {
             return;
         }
+        let slot = &mut self.connections[index];
         let Some(accepts) = slot.session.as_ref().map(|session| session.accepts_input()) else { return };
         let http = slot.http().expect("an HTTP connection");
         if !accepts {

@@ -11,6 +11,8 @@ struct Counting {
     bytes: u64,
     sum: crc32fast::Hasher,
     bytes_max: u64,
+    /// What it keeps of them, on the path that keeps them.
+    kept: Option<Vec<u8>>,
     state: State,
 }
 
@@ -44,12 +46,13 @@ pub(super) fn opening(path: &str, announced: BodyLength, actions: &mut Actions) 
         actions.ask(Question::Head);
     }
     let bytes_max = if path == "/parts/limited" { BYTES_MAX } else { u64::MAX };
+    let kept = (path == "/parts/kept").then(Vec::new);
     let state = if path == "/parts/rested" { State::Resting } else { state };
     if state == State::Resting {
         actions.wake_at(actions.now.micros + 60_000_000);
     }
     Opening::Hold {
-        session: Box::new(Counting { bytes: 0, sum: crc32fast::Hasher::new(), bytes_max, state }),
+        session: Box::new(Counting { bytes: 0, sum: crc32fast::Hasher::new(), bytes_max, kept, state }),
         body: BodyMode::Parts,
     }
 }
@@ -66,10 +69,14 @@ impl Session for Counting {
                 assert!(!part.is_empty());
                 self.bytes += part.len() as u64;
                 self.sum.update(part);
+                if let Some(kept) = &mut self.kept {
+                    kept.extend_from_slice(part);
+                }
                 if self.bytes > self.bytes_max {
                     actions.respond(Response::new(413).body("too large"));
                 }
             }
+            Inbound::End if self.kept.is_some() => actions.ask(Question::Head),
             Inbound::End => {
                 let sum = self.sum.clone().finalize();
                 actions.respond(Response::new(200).body(format!("{} bytes, {sum:08x}", self.bytes)));
@@ -79,6 +86,9 @@ impl Session for Counting {
     }
 
     fn answered(&mut self, _answer: Answer, actions: &mut Actions) {
+        if let Some(kept) = self.kept.take() {
+            return actions.respond(Response::new(200).body(format!("{} bytes were kept", kept.len())));
+        }
         match std::mem::replace(&mut self.state, State::Taking) {
             State::Asking { then: Verdict::Refuse } => actions.respond(Response::new(401).body("who?")),
             State::Asking { then: Verdict::Take } | State::Resting | State::Taking => {}
@@ -87,6 +97,10 @@ impl Session for Counting {
 
     fn woken(&mut self, _actions: &mut Actions) {
         self.state = State::Taking;
+    }
+
+    fn collected_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, Vec::len)
     }
 
     fn accepts_input(&self) -> bool {
@@ -334,6 +348,46 @@ fn memory_stays_bounded_while_100_mib_pass() {
         assert!(client.got().ends_with(&format!("{} bytes, {:08x}", 100 * MIB, sum.finalize())));
         assert_eq!(house.reactor.unfinished_bytes, 0);
     }
+}
+
+#[test]
+fn what_sessions_collect_of_their_parts_shares_the_budget_of_bodies() {
+    let mut house = House::new(Limits { unfinished_bytes_max: 100_000, ..limits() });
+    let clients: Vec<Client> = (0..20).map(|_| house.connect()).collect();
+    for client in &clients {
+        house.send(client, post("/parts/kept", 60_000));
+        house.send(client, vec![b'x'; 50_000]);
+        house.reactor.check();
+    }
+    let held = house.reactor.unfinished_bytes;
+    assert!((100_000..100_000 + 65_536 + 20 * 4096).contains(&held), "{held} bytes are held");
+    let counting = house.connect();
+    house.send(&counting, post("/parts", 50_000) + &"x".repeat(50_000));
+    assert!(counting.got().ends_with(&told(&[b'x'; 50_000])), "who keeps nothing goes on");
+    house.end(&clients[0]);
+    house.end(&clients[1]);
+    house.reactor.check();
+    assert!(clients[2].unread() < 50_000 - 4096, "who waited reads on when others have left");
+    for client in &clients[2..] {
+        house.end(client);
+    }
+    house.reactor.check();
+    assert!(clients.iter().all(Client::is_closed));
+    assert_eq!(house.reactor.unfinished_bytes, 0);
+}
+
+#[test]
+fn what_was_collected_is_held_until_the_answer() {
+    let mut house = House::new(limits());
+    let client = house.connect();
+    client.wire.0.borrow_mut().to_server.extend((post("/parts/kept", 1_000) + &"x".repeat(1_000)).as_bytes());
+    house.turn(&[Event { token: client.token, readable: true, writable: false, hangup: false }]);
+    assert_eq!(house.reactor.unfinished_bytes, 1_000);
+    house.reactor.check();
+    house.settle();
+    assert!(client.got().ends_with("1000 bytes were kept"));
+    assert_eq!(house.reactor.unfinished_bytes, 0);
+    house.reactor.check();
 }
 
 #[test]
