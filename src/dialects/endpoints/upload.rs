@@ -122,6 +122,11 @@ impl Upload {
         Ok(())
     }
 
+    /// What it holds of the body (see [`crate::session::Session::collected_bytes`]).
+    pub fn held_bytes(&self) -> usize {
+        self.text_bytes + self.files.iter().map(|file| file.name.len() + file.media_type.len()).sum::<usize>()
+    }
+
     /// The body has ended: the data of one record per file, as JSON texts in the order of the files.
     ///
     /// # Errors
@@ -331,6 +336,7 @@ mod tests {
     fn a_file_that_is_too_large_is_known_before_its_end() {
         let mut upload = Upload::new("b", LIMITS);
         upload.take(b"--b\r\nContent-Disposition: form-data; name=file; filename=f\r\n\r\n0123456789").unwrap();
+        assert_eq!(upload.held_bytes(), "f".len() + DEFAULT_TYPE.len(), "and nothing of it is held");
         assert_eq!(upload.take(b"0"), Err(UploadError::TooLarge));
     }
 }
