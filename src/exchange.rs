@@ -221,6 +221,18 @@ pub enum Revocation {
     },
 }
 
+impl Revocation {
+    /// Whether this token counts no longer, which stands for a record of users.
+    pub fn covers(&self, token: TokenDigest, of_group: &str, of_user: RecordId) -> bool {
+        match self {
+            Revocation::Token(revoked) => *revoked == token,
+            Revocation::User { group, user, except } => {
+                **group == *of_group && RecordId::parse(user) == Some(of_user) && *except != Some(token)
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Revocation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {

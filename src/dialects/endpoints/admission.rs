@@ -1,6 +1,7 @@
 //! Who asks, and whether it may: a request is put to the checks of specification section 3, for WebSockets and HTTP alike.
 
 use super::checks::{self, Caller, Master, Reject};
+use super::cors::Cors;
 use super::query::Query;
 use super::route;
 use super::shared::{Endpoint, Place, Shared, Table};
@@ -36,6 +37,13 @@ impl<'a> Asked<'a> {
             query: Query::read(request.head.query()),
             endpoint: name.and_then(|name| service.endpoint(&name).cloned()),
         })
+    }
+
+    /// What every answer tells browsers.
+    pub fn cors(&self) -> Cors {
+        let project = self.endpoint.as_ref().map(|endpoint| &endpoint.project.options);
+        let opened = checks::has_key(&self.query, project);
+        project.filter(|_| opened).map(|project| Cors::of(self.request.head, project)).unwrap_or_default()
     }
 
     /// All checks in their order. `needs_token` says whether anybody is asked for a token there.

@@ -101,11 +101,8 @@ pub fn admit<'a>(
     found: Option<Place<'a>>,
     full: impl FnOnce(Place<'a>) -> bool,
 ) -> Result<(Place<'a>, Master), Reject> {
-    // Compared in every case: how long it takes tells nothing.
-    let given = query.once("key");
-    let key = if let Given::Once(key) = given { key } else { "" };
-    let opens = is_key(key, found.map(|place| &place.project.key));
-    let place = match given {
+    let opens = has_key(query, found.map(|place| place.project));
+    let place = match query.once("key") {
         Given::Absent => return Err(Reject::MissingKey),
         Given::Once(_) if opens => found.ok_or(Reject::NotValid)?,
         Given::Once(_) | Given::Twice => return Err(Reject::NotValid),
@@ -122,6 +119,12 @@ pub fn admit<'a>(
         return Err(Reject::OriginNotAllowed);
     }
     Ok((place, master))
+}
+
+/// Whether a request knows the key of the project. Compared in every case: how long it takes tells nothing.
+pub fn has_key(query: &Query<'_>, project: Option<&Project>) -> bool {
+    let key = if let Given::Once(key) = query.once("key") { key } else { "" };
+    is_key(key, project.map(|project| &project.key))
 }
 
 /// Whether a text is the key; without one it is compared with a digest of nothing.

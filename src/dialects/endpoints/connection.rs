@@ -13,8 +13,8 @@ use super::query::Query;
 use super::shared::{Endpoint, Place, Review, Shared};
 use crate::clock::Now;
 use crate::exchange::{
-    Answer, Grant, Join, JoinRecords, JoinTopic, Joined, Notice, Question, Refusal, Revocation, StartAt, SubscriptionId,
-    TokenDigest, owner_topic,
+    Answer, Grant, Join, JoinRecords, JoinTopic, Joined, Notice, Question, Refusal, StartAt, SubscriptionId, TokenDigest,
+    owner_topic,
 };
 use crate::message::{Frame, Seq, TopicName};
 use crate::pace::{Beat, Pulse, Tick};
@@ -415,13 +415,7 @@ impl Session for Connection {
 
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
         let (Notice::Revoked(revocation), Some(mine)) = (notice, &self.user) else { return };
-        let revoked = match revocation {
-            Revocation::Token(token) => *token == mine.token,
-            Revocation::User { group, user, except } => {
-                **group == *self.endpoint().project.group && RecordId::parse(user) == Some(mine.id) && *except != Some(mine.token)
-            }
-        };
-        if revoked {
+        if revocation.covers(mine.token, &self.endpoint().project.group, mine.id) {
             self.expire(actions);
         }
     }

@@ -1,14 +1,34 @@
 //! The dialect over HTTP: records and accounts (specification, sections 7 and 8).
+//!
+//! What a request is for is a [`Plan`], made of its head; a [`Call`] finds out who asks, takes the body, and has the plan's
+//! [`Operation`](call::Operation) done.
+
+mod accounts;
+mod call;
+mod change;
+mod creation;
+mod intake;
+mod reading;
+mod removal;
 
 use super::admission::Asked;
-use super::checks::needs_token;
-use super::shared::Live;
+use super::checks::{Reject, needs_token};
+use super::cors::Cors;
+use super::failure::{Failure, METHODS};
+use super::parameters::{self, Session};
+use super::shared::{Endpoint, Live};
+use super::strategy::Strategy;
 use crate::access::tokens::Source;
-use crate::http::response::{Response, error};
+use crate::http::response::Response;
+use crate::record::ChangeKind;
 use crate::session::{Actions, Opening};
+use call::{Call, Context, Plan};
+use change::Change;
+use creation::Creation;
+use intake::Intake;
+use reading::Reading;
+use removal::Removal;
 use std::sync::Arc;
-
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// What requests have in common.
 #[derive(Clone)]
@@ -19,20 +39,58 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn open(&self, asked: &Asked<'_>, _actions: &mut Actions) -> Opening {
-        let method = asked.request.head.method;
-        let not_allowed = || Opening::Respond(error(405, "Method not allowed.").field("Allow", METHODS.join(", ")));
-        if !METHODS.contains(&method) {
-            return not_allowed();
-        }
-        match asked.admit(|endpoint| needs_token(&endpoint.options, method, asked.query.is_on("logout"))) {
-            Ok(_) => not_allowed(),
-            Err(reject) => Opening::Respond(reject.response()),
-        }
+    pub fn open(&self, asked: &Asked<'_>, actions: &mut Actions) -> Opening {
+        let cors = asked.cors();
+        let opened = self.admit(asked, cors.clone(), actions);
+        opened.unwrap_or_else(|refusal| Opening::Respond(cors.apply(refusal)))
     }
 
     /// The answer to a body that is too large.
     pub fn body_too_large() -> Response {
-        error(413, "Body too large.")
+        Failure::BodyTooLarge.response()
+    }
+
+    /// # Errors
+    /// What is answered at once.
+    fn admit(&self, asked: &Asked<'_>, cors: Cors, actions: &mut Actions) -> Result<Opening, Response> {
+        let (request, method) = (asked.request, asked.request.head.method);
+        if request.draining {
+            return Err(Reject::Draining.response());
+        }
+        if !METHODS.split(", ").any(|known| known == method) {
+            return Err(Failure::MethodNotAllowed.response());
+        }
+        let needs_token = |endpoint: &Endpoint| needs_token(&endpoint.options, method, asked.query.is_on("logout"));
+        let admitted = asked.admit(needs_token).map_err(Reject::response)?;
+        if method == "OPTIONS" {
+            return Ok(Opening::Respond(cors.preflight()));
+        }
+        let plan = plan(asked, admitted.place.endpoint());
+        let context = Context::new(admitted.place, self.source.clone(), cors);
+        Call::open(context, admitted.caller, plan, request, actions)
+    }
+}
+
+/// What a request is for.
+fn plan(asked: &Asked<'_>, endpoint: &Arc<Endpoint>) -> Result<Plan, Failure> {
+    let (head, query, auth) = (asked.request.head, &asked.query, endpoint.options.auth);
+    let intake = || Intake::of(head, endpoint);
+    match head.method {
+        "GET" | "HEAD" => Ok(Plan::without_body(Reading::new(parameters::Reading::read(query)?))),
+        "POST" => match Session::read(query, auth)? {
+            session if auth => accounts::plan(session),
+            Session::None | Session::Login { .. } | Session::Logout => Ok(Plan::with_body(Creation, intake()?)),
+        },
+        "PUT" | "PATCH" if auth => accounts::plan_change(),
+        "PUT" => {
+            let (target, strategy) = (parameters::target(query)?, parameters::strategy(query)?);
+            Ok(Plan::with_body(Change::new(target, ChangeKind::Put, strategy), intake()?))
+        }
+        "PATCH" => {
+            let target = parameters::target(query)?;
+            Ok(Plan::with_body(Change::new(target, ChangeKind::Patch, Strategy::Patch), intake()?))
+        }
+        "DELETE" => Ok(Plan::without_body(Removal::new(parameters::target(query)?))),
+        _ => Err(Failure::MethodNotAllowed),
     }
 }

@@ -1,0 +1,310 @@
+//! One request over HTTP: who asks, then its body, then what it is for, and the one answer.
+
+use super::super::checks::{Caller, Reject};
+use super::super::cors::Cors;
+use super::super::failure::Failure;
+use super::super::shared::{Endpoint, Place};
+use super::intake::{Body, Intake};
+use crate::access::tokens::Source;
+use crate::exchange::{Alter, AlterRefusal, Alteration, Answer, Grant, Notice, Question, Revocation, TokenDigest};
+use crate::http::head::BodyLength;
+use crate::http::response::Response;
+use crate::record::RecordId;
+use crate::session::{Actions, BodyMode, ConnectionLimits, Inbound, Opening, Request, Session};
+use std::any::Any;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a request is for, as its head says.
+pub struct Plan {
+    operation: Box<dyn Operation>,
+    /// `None`: its body means nothing.
+    intake: Option<Intake>,
+}
+
+impl Plan {
+    pub fn with_body(operation: impl Operation + 'static, intake: Intake) -> Plan {
+        Plan { operation: Box::new(operation), intake: Some(intake) }
+    }
+
+    pub fn without_body(operation: impl Operation + 'static) -> Plan {
+        Plan { operation: Box::new(operation), intake: None }
+    }
+}
+
+/// What is done when it is known who asks, and the body is there. It ends with a [`Context::respond`].
+pub trait Operation: Send {
+    fn begin(&mut self, context: &Context, body: Body, actions: &mut Actions);
+
+    fn answered(&mut self, context: &Context, answer: Answer, actions: &mut Actions);
+
+    /// What it had done elsewhere is done.
+    fn worked(&mut self, _context: &Context, _result: Box<dyn Any + Send>, _actions: &mut Actions) {}
+}
+
+/// Whom a request is from.
+pub enum Who {
+    Anybody,
+    /// The master key does; whose token came with it owns what is made.
+    Master(Option<RecordId>),
+    User(User),
+}
+
+pub struct User {
+    pub id: RecordId,
+    pub token: TokenDigest,
+    /// Unix milliseconds from which on the token counts no longer.
+    until: u64,
+}
+
+/// Where and by whom something is asked.
+pub struct Context {
+    place: Place,
+    /// Of ids, tokens and salts.
+    pub source: Arc<Source>,
+    pub who: Who,
+    cors: Cors,
+    /// The server stops: the connection ends with the answer.
+    stopping: bool,
+}
+
+impl Context {
+    pub fn new(place: Place, source: Arc<Source>, cors: Cors) -> Context {
+        Context { place, source, who: Who::Anybody, cors, stopping: false }
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.place.endpoint()
+    }
+
+    /// Who owns what is made.
+    pub fn owner(&self) -> Option<RecordId> {
+        match &self.who {
+            Who::Anybody => None,
+            Who::Master(owner) => *owner,
+            Who::User(user) => Some(user.id),
+        }
+    }
+
+    /// Whose records may be read; `None`: everybody's.
+    pub fn reads(&self) -> Option<RecordId> {
+        self.own_unless(self.endpoint().options.read_by_others)
+    }
+
+    /// Whose records may be changed.
+    pub fn updates(&self) -> Option<RecordId> {
+        self.own_unless(self.endpoint().options.update_by_others)
+    }
+
+    /// Whose records may be deleted.
+    pub fn deletes(&self) -> Option<RecordId> {
+        self.own_unless(self.endpoint().options.delete_by_others)
+    }
+
+    fn own_unless(&self, others_may: bool) -> Option<RecordId> {
+        match &self.who {
+            Who::User(user) if !others_may => Some(user.id),
+            Who::User(_) | Who::Master(_) | Who::Anybody => None,
+        }
+    }
+
+    pub fn alter(&self, what: Alteration, revoke: Option<Revocation>, actions: &mut Actions) {
+        let endpoint = self.endpoint();
+        let records_max = endpoint.shared.options.limits.records_per_endpoint_max;
+        actions.alter(Alter { endpoint: endpoint.topic.clone(), what, records_max, revoke });
+    }
+
+    pub fn respond(&self, response: Response, actions: &mut Actions) {
+        actions.respond(self.dressed(response));
+    }
+
+    pub fn fail(&self, failure: Failure, actions: &mut Actions) {
+        self.respond(failure.response(), actions);
+    }
+
+    fn reject(&self, reject: Reject, actions: &mut Actions) {
+        self.respond(reject.response(), actions);
+    }
+
+    fn dressed(&self, response: Response) -> Response {
+        let mut response = self.cors.clone().apply(response);
+        response.close |= self.stopping;
+        response
+    }
+}
+
+/// How it is told that the hub has not altered a record that is there.
+pub fn refused(refusal: AlterRefusal) -> Failure {
+    match refusal {
+        AlterRefusal::Missing => Failure::NoRecord,
+        AlterRefusal::TooMany => Failure::TooManyRecords,
+        // Others come in between all the time; records without accounts have no names.
+        AlterRefusal::Mismatch | AlterRefusal::Taken(_) | AlterRefusal::Unavailable => Failure::StorageUnavailable,
+    }
+}
+
+/// ```text
+/// Identifying ──hub──▶ Receiving ──body──▶ Operating ──▶ answered
+/// ```
+/// Without a token it begins with Receiving, without a body with Operating.
+pub struct Call {
+    context: Context,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The hub knows whose token it is. Whatever else is wrong comes after that.
+    Identifying {
+        token: TokenDigest,
+        peer: IpAddr,
+        plan: Result<Plan, Failure>,
+    },
+    Receiving(Box<dyn Operation>, Intake),
+    Operating(Box<dyn Operation>),
+    Answered,
+}
+
+impl Call {
+    /// # Errors
+    /// What is answered at once, but for what every answer has.
+    pub fn open(
+        mut context: Context,
+        caller: Caller,
+        plan: Result<Plan, Failure>,
+        request: &Request<'_>,
+        actions: &mut Actions,
+    ) -> Result<Opening, Response> {
+        let has_body = !matches!(request.head.body, BodyLength::None | BodyLength::Length(0));
+        let takes_body = plan.as_ref().is_ok_and(|plan| plan.intake.is_some());
+        if let Caller::Master(_) = caller {
+            context.who = Who::Master(None);
+        }
+        let mut call = Call { context, stage: Stage::Answered };
+        match caller {
+            Caller::Asks(token) | Caller::Master(Some(token)) => {
+                call.stage = Stage::Identifying { token, peer: request.peer, plan };
+                actions.ask(Question::Grant(token));
+            }
+            Caller::Anybody | Caller::Master(None) => call.admitted(plan.map_err(Failure::response)?, actions),
+        }
+        // A body that nobody wants waits until the answer, or it would be refused before it.
+        let body = if has_body || takes_body { BodyMode::Parts } else { BodyMode::Dropped };
+        Ok(Opening::Hold { session: Box::new(call), body })
+    }
+
+    /// The hub knows the token, or not.
+    fn identified(&mut self, token: TokenDigest, grant: Option<Grant>, peer: IpAddr, actions: &mut Actions) -> bool {
+        let endpoint = self.context.endpoint();
+        let grant = grant.filter(|grant| grant.group == endpoint.project.group);
+        let known = grant.and_then(|grant| Some((RecordId::parse(&grant.user)?, grant.until)));
+        self.context.who = match (&self.context.who, known) {
+            (Who::Master(_), known) => Who::Master(known.map(|(id, _)| id)),
+            (Who::Anybody | Who::User(_), Some((id, until))) => Who::User(User { id, token, until }),
+            (Who::Anybody | Who::User(_), None) => {
+                let reject = endpoint.shared.failed(Reject::NoToken, peer, actions.now);
+                self.context.reject(reject, actions);
+                return false;
+            }
+        };
+        true
+    }
+
+    fn admitted(&mut self, plan: Plan, actions: &mut Actions) {
+        match plan.intake {
+            Some(intake) => self.stage = Stage::Receiving(plan.operation, intake),
+            None => self.operate(plan.operation, Body::None, actions),
+        }
+    }
+
+    fn operate(&mut self, mut operation: Box<dyn Operation>, body: Body, actions: &mut Actions) {
+        operation.begin(&self.context, body, actions);
+        self.stage = Stage::Operating(operation);
+    }
+
+    fn fail(&mut self, failure: Failure, actions: &mut Actions) {
+        self.stage = Stage::Answered;
+        self.context.fail(failure, actions);
+    }
+
+    fn took(&mut self, part: &[u8], actions: &mut Actions) {
+        if let Stage::Receiving(_, intake) = &mut self.stage
+            && let Err(failure) = intake.take(part)
+        {
+            self.fail(failure, actions);
+        }
+    }
+
+    fn body_ended(&mut self, actions: &mut Actions) {
+        let Stage::Receiving(operation, intake) = std::mem::replace(&mut self.stage, Stage::Answered) else { return };
+        if let Who::User(user) = &self.context.who
+            && actions.now.unix_millis() >= user.until
+        {
+            return self.context.reject(Reject::NoToken, actions);
+        }
+        match intake.finish() {
+            Ok(body) => self.operate(operation, body, actions),
+            Err(failure) => self.fail(failure, actions),
+        }
+    }
+}
+
+impl Session for Call {
+    fn limits(&self) -> &ConnectionLimits {
+        &self.context.endpoint().shared.limits
+    }
+
+    fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {
+        match inbound {
+            Inbound::Part(part) => self.took(part, actions),
+            Inbound::End => self.body_ended(actions),
+            // There is no WebSocket, and a body comes in parts.
+            Inbound::Text(_) | Inbound::Binary(_) | Inbound::Ping | Inbound::Pong | Inbound::Close(_) | Inbound::Body(_) => {}
+        }
+    }
+
+    fn answered(&mut self, answer: Answer, actions: &mut Actions) {
+        if let Stage::Operating(operation) = &mut self.stage {
+            return operation.answered(&self.context, answer, actions);
+        }
+        // Nothing else is asked before.
+        let Answer::Grant(grant) = answer else { return };
+        let Stage::Identifying { token, peer, plan } = std::mem::replace(&mut self.stage, Stage::Answered) else { return };
+        if !self.identified(token, grant, peer, actions) {
+            return;
+        }
+        match plan {
+            Ok(plan) => self.admitted(plan, actions),
+            Err(failure) => self.fail(failure, actions),
+        }
+    }
+
+    fn worked(&mut self, result: Box<dyn Any + Send>, actions: &mut Actions) {
+        if let Stage::Operating(operation) = &mut self.stage {
+            operation.worked(&self.context, result, actions);
+        }
+    }
+
+    /// A body may take its time, and its sender log out meanwhile.
+    fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
+        let (Notice::Revoked(revocation), Who::User(user), Stage::Receiving(..)) = (notice, &self.context.who, &self.stage)
+        else {
+            return;
+        };
+        if revocation.covers(user.token, &self.context.endpoint().project.group, user.id) {
+            self.stage = Stage::Answered;
+            self.context.reject(Reject::NoToken, actions);
+        }
+    }
+
+    fn too_slow(&mut self, actions: &mut Actions) {
+        actions.hangup();
+    }
+
+    fn draining(&mut self, _actions: &mut Actions) {
+        self.context.stopping = true;
+    }
+
+    fn accepts_input(&self) -> bool {
+        matches!(self.stage, Stage::Receiving(..))
+    }
+}
