@@ -1,6 +1,7 @@
 //! The hub against a model that keeps everything in plain lists: publish, attach, read, trim, detach, forget, delete.
 
 mod documents;
+mod records;
 
 use crate::clock::Now;
 use crate::exchange::{After, Answer, Cursor, Entry, Join, JoinTopic, Joined, Missed, Question, Reach, Refusal, Replay, Report};
@@ -10,6 +11,7 @@ use crate::hub::{Hub, Settings, Window};
 use crate::message::{Message, Seq, Stamp, TopicName};
 use crate::metrics::Metrics;
 use documents::Documents;
+use records::Records;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +91,7 @@ struct Model {
     lives: Vec<Life>,
     subscriptions: Vec<Subscription>,
     documents: Documents,
+    records: Records,
     /// What topics left that were forgotten, and when.
     remembered: [Option<(Past, u64)>; NAMES.len()],
     /// What each reactor still must be told, in order.
@@ -105,6 +108,11 @@ pub fn hub(bytes: &[u8]) {
         let mut next = || usize::from(bytes.next().unwrap_or(0));
         if operation >= 224 {
             model.ask_history(next(), next(), next());
+            continue;
+        }
+        if (176..192).contains(&operation) {
+            model.touch_records(usize::from(operation), next(), next());
+            model.compare();
             continue;
         }
         if operation >= 192 {
@@ -136,7 +144,7 @@ pub fn hub(bytes: &[u8]) {
 impl Model {
     fn new() -> Model {
         let now = Now { micros: 0, unix_micros: 1_700_000_000_000_000 };
-        let hub = Hub::new(settings(5), REACTORS, now, Arc::new(Metrics::new(REACTORS)));
+        let hub = Hub::new(settings(5, 0), REACTORS, now, Arc::new(Metrics::new(REACTORS)));
         let mut model = Model {
             hub,
             now,
@@ -144,6 +152,7 @@ impl Model {
             lives: Vec::new(),
             subscriptions: Vec::new(),
             documents: Documents::default(),
+            records: Records::default(),
             remembered: [None; NAMES.len()],
             expected: Default::default(),
             begin: Stamp::default(),
@@ -391,7 +400,8 @@ impl Model {
         if self.lives.iter().filter(of_these).flat_map(|life| self.gone(life, reach)).any(|stamp| position(stamp) > start) {
             assert!(joined.gap, "a loss is never kept quiet");
         }
-        if self.lives.iter().all(|life| self.gone(life, reach).is_empty()) && !lives.is_empty() {
+        let nothing_is_gone = self.lives.iter().all(|life| self.gone(life, reach).is_empty()) && self.records.gone().count() == 0;
+        if nothing_is_gone && !lives.is_empty() {
             assert_eq!(joined.gap, start < position(self.begin), "nothing was ever lost");
         }
     }
@@ -460,7 +470,7 @@ impl Model {
             let lost: Vec<&Life> = self.lives.iter().filter(|life| self.gone(life, reach).into_iter().any(is_after)).collect();
             is_gone |= begins_later || lost.iter().any(|life| life.name == name);
             // Of topics that are no more the hub knows but the newest stamp.
-            may_be_gone |= lost.iter().any(|life| life.ended);
+            may_be_gone |= lost.iter().any(|life| life.ended) || self.records.gone().any(is_after);
             let missed = shown.iter().filter(|message| {
                 let is_after = match *after {
                     After::Offset { offset, .. } => message.offset > offset,
@@ -597,7 +607,12 @@ impl Model {
     fn resize(&mut self, count: usize) {
         self.count = count % 8;
         self.trim();
-        self.handle(ToHub::Settings(Box::new(settings(self.count))));
+        self.resettle();
+    }
+
+    fn resettle(&mut self) {
+        let settings = settings(self.count, self.records.generation);
+        self.handle(ToHub::Settings(Box::new(settings)));
         self.hub.tick(self.now);
     }
 
@@ -605,6 +620,7 @@ impl Model {
     fn compare(&mut self) {
         self.trim();
         self.compare_documents();
+        self.compare_records();
         let report = self.report();
         self.hub.check();
         for index in 0..self.lives.len() {
@@ -634,7 +650,7 @@ impl Model {
         assert_eq!(report.stored, living.iter().map(|life| life.stored().len() as u64).sum::<u64>());
         for reactor in 0..REACTORS {
             let here = self.subscriptions.iter().filter(|subscription| usize::from(subscription.reactor) == reactor);
-            let connections = here.count() + self.documents.connections(reactor);
+            let connections = here.count() + self.documents.connections(reactor) + self.records.connections(reactor);
             assert_eq!(report.reactors[reactor].subscribers, connections as u64);
             assert!(self.expected[reactor].is_empty(), "told without a reason");
         }
@@ -652,7 +668,7 @@ fn reach(which: usize) -> Reach {
     }
 }
 
-fn settings(count: usize) -> Settings {
+fn settings(count: usize, generation: u64) -> Settings {
     Settings {
         window: Window { count, bytes: u64::MAX, age: Duration::from_micros(AGE) },
         reported: Reach::EVERYTHING,
@@ -672,7 +688,7 @@ fn settings(count: usize) -> Settings {
         conversation_bytes_max: 256 << 20,
         tombstone_age: Duration::from_micros(TOMBSTONE_AGE),
         tokens_max: 1_000_000,
-        endpoints: Vec::new(),
+        endpoints: records::settings(generation),
     }
 }
 
