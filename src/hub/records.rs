@@ -275,8 +275,9 @@ impl Hub {
             index.discard(change);
             // The commit may have reached the disk all the same. What it created goes with whatever is above the last released stamp.
             again.extend(index.find(change.record().id).map(|record| RecordRow::Put(endpoint.clone(), record.clone())));
-            self.totals.record_bytes -= change.after().map_or(0, |record| record_bytes(record));
-            self.totals.record_bytes += change.before().map_or(0, |record| record_bytes(record));
+            // The first of several is taken back first, although a later one may have taken away what it brought.
+            let [more, less] = [change.before(), change.after()].map(|record| record.map_or(0, |record| record_bytes(record)));
+            self.totals.record_bytes = self.totals.record_bytes.wrapping_add(more).wrapping_sub(less);
         }
         self.note_records(again);
         self.tidy_endpoint(endpoint);

@@ -123,7 +123,9 @@ impl Index {
     /// It never happened.
     pub fn discard(&mut self, change: &RecordChange) {
         self.arrived(change);
-        self.count = self.count + u64::from(change.before().is_some()) - u64::from(change.after().is_some());
+        // The first of several is taken back first, although a later one may have deleted what it created.
+        let [more, less] = [change.before(), change.after()].map(|record| u64::from(record.is_some()));
+        self.count = self.count.wrapping_add(more).wrapping_sub(less);
     }
 
     /// It was released.

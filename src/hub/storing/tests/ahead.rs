@@ -182,7 +182,7 @@ fn everything_is_delivered_and_read_at_once_and_answered_in_order_when_it_is_com
     ahead.publish_as(4, vec![keyed("a", "k")]);
     ahead.write_as(5, state("$r/ax", "5"));
     ahead.write_as(6, Write { condition: Some(Condition::Absent), ..state("$r/ax", "6") });
-    ahead.ask_as(7, Question::Issue { token: TOKEN, grant: grant("u") });
+    ahead.ask_as(7, Question::Issue { token: TOKEN, grant: grant("u"), user_max: 0 });
     ahead.delete_as(8, "b");
     ahead.ask_as(9, Question::Announce(Notice::Disconnect { name: "somebody".into(), reconnect: true }));
     assert!(ahead.answers().is_empty(), "nothing is committed");
@@ -268,7 +268,7 @@ fn a_failed_commit_is_told_to_publishers_and_what_was_delivered_is_committed_wit
         ahead.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
         let other = TokenDigest([8; 32]);
         ahead.publish_as(0, vec![entry("a", "0"), entry("gone", "0")]);
-        ahead.ask_as(0, Question::Issue { token: other, grant: grant("v") });
+        ahead.ask_as(0, Question::Issue { token: other, grant: grant("v"), user_max: 0 });
         ahead.commit();
         ahead.answers();
         ahead.inbox(1);
@@ -276,7 +276,7 @@ fn a_failed_commit_is_told_to_publishers_and_what_was_delivered_is_committed_wit
         ahead.publish_as(1, vec![entry("a", "1"), keyed("a", "k")]);
         ahead.publish_as(2, vec![unstored("a", "2")]);
         ahead.write_as(3, state("$r/ax", "3"));
-        ahead.ask_as(4, Question::Issue { token: TOKEN, grant: grant("u") });
+        ahead.ask_as(4, Question::Issue { token: TOKEN, grant: grant("u"), user_max: 0 });
         ahead.ask_as(5, Question::Revoke(Revocation::Token(other)));
         ahead.delete_as(6, "gone");
         ahead.fail_next(&mut random);
