@@ -8,8 +8,10 @@
 //! ```
 
 mod cautious;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod faulty;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 mod record;
 pub mod redb;
 #[cfg(test)]

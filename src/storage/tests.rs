@@ -3,9 +3,9 @@
 use crate::message::{Also, Message, Seq, Stamp};
 use crate::record::{Account, Record, RecordId};
 use crate::storage::faulty::{Disk, Random};
+use crate::storage::model::Model;
 use crate::storage::redb::{Directory, Medium as _, Redb};
-use crate::storage::{Batch, KnownKey, Loaded, Notes, RecordRow, Remains, RemovedEndpoint, Storage, Stored, Why};
-use std::collections::BTreeMap;
+use crate::storage::{Batch, KnownKey, Notes, RecordRow, Remains, RemovedEndpoint, Storage, Stored, Why};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,99 +17,6 @@ fn message(seq: u64, topic: &str, payload: &[u8]) -> Stored {
     let mut message = Message::new(stamp(seq), topic.into(), seq as i64, payload.into());
     (message.epoch, message.offset) = (1, seq);
     Stored { message: Arc::new(message), unix_micros: seq * 7, previous: stamp(seq - 1), group: None }
-}
-
-/// What a process that committed these batches finds again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Model {
-    head: Option<Stamp>,
-    messages: BTreeMap<u64, (String, Vec<u8>, u64)>,
-    records: BTreeMap<u64, (String, Record)>,
-    endpoints: BTreeMap<String, RemovedEndpoint>,
-    /// The second topics of messages.
-    also: BTreeMap<u64, Also>,
-    keys: BTreeMap<u64, String>,
-    topics: BTreeMap<String, Remains>,
-    begins: Option<Stamp>,
-    removed: Stamp,
-    ahead: bool,
-    renewed: Seq,
-}
-
-impl Model {
-    fn apply(&mut self, batch: &Batch) {
-        self.head = Some(batch.head);
-        for stored in &batch.messages {
-            let Message { stamp, topic, payload, .. } = &*stored.message;
-            self.messages.insert(stamp.seq.0, (topic.as_str().to_owned(), payload.to_vec(), stored.unix_micros));
-        }
-        let also = batch.messages.iter().filter_map(|stored| also(stored));
-        self.also.extend(also);
-        for seq in batch.deleted.iter().chain(&batch.notes.evicted) {
-            self.messages.remove(&seq.0);
-            self.also.remove(&seq.0);
-        }
-        for row in batch.notes.records.iter().chain(&batch.records) {
-            match row {
-                RecordRow::Put(name, record) => {
-                    drop(self.records.insert(record.place.0, (name.as_str().to_owned(), Record::clone(record))));
-                }
-                RecordRow::Delete(place) => drop(self.records.remove(&place.0)),
-            }
-        }
-        for place in &batch.notes.gone {
-            self.records.remove(&place.0);
-        }
-        for (name, removed) in &batch.notes.endpoints {
-            match removed {
-                Some(removed) => self.endpoints.insert(name.as_str().to_owned(), *removed),
-                None => self.endpoints.remove(name.as_str()),
-            };
-        }
-        self.keys.extend(batch.keys.iter().map(|known| (known.stamp.seq.0, known.key.1.to_string())));
-        self.keys.retain(|&seq, _| seq > batch.notes.keys_until.0);
-        for name in &batch.ended {
-            self.topics.remove(name.as_str());
-        }
-        for (name, remains) in &batch.notes.topics {
-            match remains {
-                Some(remains) => self.topics.insert(name.as_str().to_owned(), *remains),
-                None => self.topics.remove(name.as_str()),
-            };
-        }
-        self.begins = batch.notes.begins.or(self.begins);
-        self.removed = self.removed.max(batch.notes.removed);
-        self.ahead = batch.notes.ahead.unwrap_or(self.ahead);
-        self.renewed = self.renewed.max(batch.notes.renewed);
-    }
-
-    fn of(loaded: &Loaded) -> Model {
-        let message = |stored: &Stored| {
-            let Message { stamp, topic, payload, .. } = &*stored.message;
-            (stamp.seq.0, (topic.as_str().to_owned(), payload.to_vec(), stored.unix_micros))
-        };
-        Model {
-            head: loaded.head,
-            messages: loaded.messages.iter().map(message).collect(),
-            records: loaded
-                .records
-                .iter()
-                .map(|(name, record)| (record.place.0, (name.as_str().to_owned(), Record::clone(record))))
-                .collect(),
-            endpoints: loaded.endpoints.iter().map(|(name, removed)| (name.as_str().to_owned(), *removed)).collect(),
-            also: loaded.messages.iter().filter_map(also).collect(),
-            keys: loaded.keys.iter().map(|known| (known.stamp.seq.0, known.key.1.to_string())).collect(),
-            topics: loaded.topics.iter().map(|(name, remains)| (name.as_str().to_owned(), *remains)).collect(),
-            begins: loaded.begins,
-            removed: loaded.removed,
-            ahead: loaded.ahead,
-            renewed: loaded.renewed,
-        }
-    }
-}
-
-fn also(stored: &Stored) -> Option<(u64, Also)> {
-    stored.message.also.as_deref().map(|also| (stored.message.stamp.seq.0, also.clone()))
 }
 
 fn record(place: u64, random: &mut Random) -> Arc<Record> {
