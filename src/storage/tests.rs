@@ -5,7 +5,7 @@ use crate::record::{Account, Record, RecordId};
 use crate::storage::faulty::{Disk, Random};
 use crate::storage::model::Model;
 use crate::storage::redb::{Directory, Medium as _, Redb};
-use crate::storage::{Batch, KnownKey, Notes, RecordRow, Remains, RemovedEndpoint, Storage, Stored, Why};
+use crate::storage::{Batch, KnownKey, Loaded, Notes, RecordRow, Remains, RemovedEndpoint, Storage, Stored, Why};
 use std::path::PathBuf;
 use std::sync::Arc;
 
