@@ -10,6 +10,7 @@ mod creation;
 mod intake;
 mod reading;
 mod removal;
+mod sessions;
 
 use super::admission::Asked;
 use super::checks::{Reject, needs_token};
@@ -18,16 +19,19 @@ use super::failure::{Failure, METHODS};
 use super::parameters::{self, Session};
 use super::shared::{Endpoint, Live};
 use super::strategy::Strategy;
+use super::token::AccessToken;
 use crate::access::tokens::Source;
 use crate::http::response::Response;
 use crate::record::ChangeKind;
 use crate::session::{Actions, Opening};
+use accounts::Registration;
 use call::{Call, Context, Plan};
 use change::Change;
 use creation::Creation;
 use intake::Intake;
 use reading::Reading;
 use removal::Removal;
+use sessions::{LoggingIn, LoggingOut};
 use std::sync::Arc;
 
 /// What requests have in common.
@@ -78,17 +82,22 @@ fn plan(asked: &Asked<'_>, endpoint: &Arc<Endpoint>) -> Result<Plan, Failure> {
     match head.method {
         "GET" | "HEAD" => Ok(Plan::without_body(Reading::new(parameters::Reading::read(query)?))),
         "POST" => match Session::read(query, auth)? {
-            session if auth => accounts::plan(session),
-            Session::None | Session::Login { .. } | Session::Logout => Ok(Plan::with_body(Creation, intake()?)),
+            Session::None if !auth => Ok(Plan::with_body(Creation, intake()?)),
+            Session::None if !endpoint.options.registration => Err(Failure::RegistrationClosed),
+            Session::None => Ok(Plan::with_body(Registration::new(), intake()?)),
+            Session::Login { cookie } => Ok(Plan::with_body(LoggingIn::new(cookie, asked.request), intake()?)),
+            Session::Logout => {
+                let service = &endpoint.shared.options;
+                Ok(Plan::without_body(LoggingOut::new(head, AccessToken::of(head, query, service), service)))
+            }
         },
-        "PUT" | "PATCH" if auth => accounts::plan_change(),
         "PUT" => {
             let (target, strategy) = (parameters::target(query)?, parameters::strategy(query)?);
-            Ok(Plan::with_body(Change::new(target, ChangeKind::Put, strategy), intake()?))
+            Ok(Plan::with_body(Change::new(target, ChangeKind::Put, strategy, auth), intake()?))
         }
         "PATCH" => {
             let target = parameters::target(query)?;
-            Ok(Plan::with_body(Change::new(target, ChangeKind::Patch, Strategy::Patch), intake()?))
+            Ok(Plan::with_body(Change::new(target, ChangeKind::Patch, Strategy::Patch, auth), intake()?))
         }
         "DELETE" => Ok(Plan::without_body(Removal::new(parameters::target(query)?))),
         _ => Err(Failure::MethodNotAllowed),
