@@ -351,6 +351,53 @@ fn the_projects_of_resources_are_checked_where_they_stand() {
     assert!(!told.contains("1234567890123456"), "{told}");
 }
 
+#[test]
+fn the_services_of_endpoints_are_checked_where_they_stand() {
+    for (path, other) in [
+        ("/ev/live", "push_stream.eventsource_path"),
+        ("/cable", "action_cable.path"),
+        ("/publish", "publish.path"),
+        ("/api/realtime", "resources.path"),
+        ("/api/realtime/x", "resources.path"),
+        ("/api", "action_cable.events_path"),
+        ("/health", "a page of admin"),
+    ] {
+        assert_eq!(
+            error(&format!("[endpoints.rested]\npath = \"{path}\"\n")),
+            format!("fanwire.toml:2: endpoints.rested.path: collides with {other}")
+        );
+    }
+    assert!(read("[endpoints.rested]\npath = \"/api/realtime\"\n[resources]\nenabled = false\n").is_ok());
+    assert_eq!(
+        error(
+            "[endpoints.rested]\n[endpoints.other]\nlog_messages = 0\ncooky_secure = false\n\
+             [[endpoints.rested.projects]]\nallowed_origins = [\"https://a/b\"]\n"
+        ),
+        "fanwire.toml:4: endpoints.other.cooky_secure: unknown key; did you mean \"cookie_secure\"?\n\
+         fanwire.toml:6: endpoints.rested.projects[0].allowed_origins: expected origins like \"https://app.example\""
+    );
+    assert_eq!(
+        error(&format!(
+            "[endpoints.other]\nping_interval = \"80s\"\n[[endpoints.other.projects]]\nname = \"p\"\nkey = \"{SECRET}+\"\n\
+             master_key_file = \"absent\"\n[[endpoints.other.projects.endpoints]]\nname = \"p/x\"\n\
+             [[endpoints.other.projects.endpoints]]\nname = \"p/notes\"\nsecure = true\n"
+        )),
+        "fanwire.toml:1: endpoints.other.preset: expected \"rested\" or \"yawe\"; only a service of such a name needs none\n\
+         fanwire.toml:2: endpoints.other.ping_interval: expected less than silence_timeout\n\
+         fanwire.toml:5: endpoints.other.projects[0].key: expected 16 to 128 characters of A-Z, a-z, 0-9, _ and -\n\
+         fanwire.toml:6: endpoints.other.projects[0].master_key_file: cannot read absent: No such file or directory (os error 2)\n\
+         fanwire.toml:8: endpoints.other.projects[0].endpoints[0].name: expected 5 to 254 characters of a-z, 0-9, - and /, neither of these two at an end or doubled\n\
+         fanwire.toml:9: endpoints.other.projects[0].endpoints[1]: any web site could act with the cookie of its visitor; expected allowed_origins in the project, or cookie_from_any_origin = true"
+    );
+    // Both are told, neither shows a secret.
+    let told = error(&format!("[[endpoints.rested.projects]]\nkey = 1234567890123456\nmaster_key = [\"{SECRET}\"]\n"));
+    assert_eq!(
+        told,
+        "fanwire.toml:2: endpoints.rested.projects[0].key: expected a string\n\
+         fanwire.toml:3: endpoints.rested.projects[0].master_key: expected a string"
+    );
+}
+
 const PAGE: &str = include_str!("../../docs/CONFIGURATION.md");
 
 /// A table of the page: heading without brackets, whether it is a list, and rows of key and default.
@@ -365,12 +412,13 @@ fn documented() -> Vec<Documented> {
     for chapter in PAGE.split("\n## ").skip(1) {
         let heading = chapter.lines().next().unwrap().trim_matches('`');
         let Some(name) = heading.strip_prefix('[').and_then(|name| name.strip_suffix(']')) else { continue };
+        let name = &name.replace("<service>", "rested");
         let list = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
         let rows = chapter.lines().filter_map(|line| {
             let mut cells = line.strip_prefix("| `")?.split(" | ");
             Some((cells.next()?.trim_end_matches('`').to_owned(), cells.next()?.to_owned()))
         });
-        tables.push(Documented { name: list.unwrap_or(name).to_owned(), list: list.is_some(), rows: rows.collect() });
+        tables.push(Documented { name: list.unwrap_or(name.as_str()).to_owned(), list: list.is_some(), rows: rows.collect() });
     }
     tables
 }
@@ -402,7 +450,7 @@ fn the_page_has_every_table_and_key_and_no_other() {
 }
 
 /// Keys whose default is no value.
-const IN_WORDS: [(&str, &str); 8] = [
+const IN_WORDS: [(&str, &str); 13] = [
     ("action_cable", "preset"),
     ("action_cable", "check_origin"),
     ("action_cable", "publish_key"),
@@ -411,6 +459,11 @@ const IN_WORDS: [(&str, &str); 8] = [
     ("action_cable", "secret_file"),
     ("action_cable", "streams_secret"),
     ("action_cable", "streams_secret_file"),
+    ("endpoints.rested", "preset"),
+    ("endpoints.rested", "display_name"),
+    ("endpoints.rested", "cookie_names"),
+    ("endpoints.rested", "login_cookie_name"),
+    ("endpoints.rested", "access_token_parameter"),
 ];
 
 #[test]
@@ -424,7 +477,10 @@ fn the_defaults_of_the_page_are_those_of_the_program() {
                 continue;
             };
             let config = read(&format!("[{name}]\n{key} = {default}")).unwrap();
-            assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()), "{name}.{key}");
+            // A service is there as soon as its table is.
+            let nothing_said =
+                if name.starts_with("endpoints.") { read("[endpoints.rested]").unwrap() } else { Config::default() };
+            assert_eq!(format!("{config:?}"), format!("{nothing_said:?}"), "{name}.{key}");
             compared += 1;
         }
     }
