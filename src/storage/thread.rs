@@ -34,6 +34,7 @@ pub fn run(storage: Box<dyn Storage>, deliver: Deliver, last: Seq, units: &Recei
     }
 }
 
+/// What the thread does, step by step.
 pub struct Writer<R> {
     storage: Box<dyn Storage>,
     deliver: Deliver,
@@ -47,17 +48,25 @@ pub struct Writer<R> {
     steady: u32,
     /// What failed units leave, for the next commit.
     owed: Batch,
+    /// What was wrong at the last attempt to recover.
+    told: String,
     report: R,
 }
 
 impl<R: Fn(Report)> Writer<R> {
     /// `last`: no message after it is in the storage.
     pub fn new(storage: Box<dyn Storage>, deliver: Deliver, last: Seq, report: R) -> Writer<R> {
-        Writer { storage, deliver, last, generation: 0, whole_from: u64::MAX, steady: STEADY, owed: Batch::default(), report }
+        let (owed, told) = (Batch::default(), String::new());
+        Writer { storage, deliver, last, generation: 0, whole_from: u64::MAX, steady: STEADY, owed, told, report }
     }
 
     /// Makes one commit of what has queued. False if nobody is left for whom it would have to be made once more.
     pub fn turn(&mut self, first: Unit, units: &Receiver<Unit>) -> bool {
+        self.commit(first, &mut units.try_iter()) || self.recover(units)
+    }
+
+    /// Commits this unit and as many of the next ones as fit. False: it has failed, and [`Writer::try_recover`] comes next.
+    pub fn commit(&mut self, first: Unit, more: &mut dyn Iterator<Item = Unit>) -> bool {
         let (mut number, mut batch) = (0, std::mem::take(&mut self.owed));
         let (mut rows, mut bytes) = (batch.rows(), batch.bytes());
         let mut next = Some(first);
@@ -71,7 +80,7 @@ impl<R: Fn(Report)> Writer<R> {
                 self.owe(&mut batch, unit.generation, unit.batch);
             }
             let full = rows >= ROWS || bytes >= BYTES;
-            next = if full { None } else { units.try_recv().ok() };
+            next = if full { None } else { more.next() };
         }
         if number == 0 {
             self.owed = batch;
@@ -91,7 +100,7 @@ impl<R: Fn(Report)> Writer<R> {
                 self.owed = owed;
                 (self.report)(Report::Failed { generation: self.generation });
                 self.generation += 1;
-                self.recover(units)
+                false
             }
         }
     }
@@ -99,39 +108,51 @@ impl<R: Fn(Report)> Writer<R> {
     /// Tries until it works; false if there is nobody left to try it for. Each attempt reads the whole file, so that only the first
     /// one after a good time is made at once.
     fn recover(&mut self, units: &Receiver<Unit>) -> bool {
-        let mut told = String::new();
         let mut waits = self.steady < STEADY;
-        self.steady = 0;
         loop {
             if waits {
                 match units.recv_timeout(RETRY) {
                     // They were on their way when the hub heard of the failure.
-                    Ok(unit) => {
-                        let on_their_way = std::iter::once(unit).chain(units.try_iter());
-                        let mut owed = std::mem::take(&mut self.owed);
-                        on_their_way.for_each(|unit| self.owe(&mut owed, unit.generation, unit.batch));
-                        self.owed = owed;
-                    }
+                    Ok(unit) => std::iter::once(unit).chain(units.try_iter()).for_each(|unit| self.fail(unit)),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return false,
                 }
             }
             waits = true;
-            let failure = match self.storage.recover(self.last, &self.owed) {
-                Ok(()) => {
-                    let owed = std::mem::take(&mut self.owed);
-                    self.committed(owed.head.seq);
-                    tracing::warn!("storage works again");
-                    (self.report)(Report::Recovered);
-                    return true;
-                }
-                Err(failure) => failure.to_string(),
-            };
-            if failure != told {
-                tracing::error!(failure, "storage still fails");
-                told = failure;
+            if self.try_recover() {
+                return true;
             }
         }
+    }
+
+    /// One attempt after a failure.
+    pub fn try_recover(&mut self) -> bool {
+        self.steady = 0;
+        match self.storage.recover(self.last, &self.owed) {
+            Ok(()) => {
+                let owed = std::mem::take(&mut self.owed);
+                self.committed(owed.head.seq);
+                self.told.clear();
+                tracing::warn!("storage works again");
+                (self.report)(Report::Recovered);
+                true
+            }
+            Err(failure) => {
+                let failure = failure.to_string();
+                if failure != self.told {
+                    tracing::error!(failure, "storage still fails");
+                    self.told = failure;
+                }
+                false
+            }
+        }
+    }
+
+    /// A unit that was on its way when the hub heard of the failure.
+    pub fn fail(&mut self, unit: Unit) {
+        let mut owed = std::mem::take(&mut self.owed);
+        self.owe(&mut owed, unit.generation, unit.batch);
+        self.owed = owed;
     }
 
     fn committed(&mut self, last: Seq) {
