@@ -13,7 +13,6 @@ use crate::engine::durable::Durable;
 use crate::exchange::Reach;
 use crate::hub::request::ToHub;
 use crate::hub::{self, Heartbeat, Hub, Settings, Window};
-use crate::message::Seq;
 use crate::metrics::Metrics;
 use crate::reactor::inbox::{Bell, inbox};
 use crate::reactor::thread::{self as reactor_thread, Order, Setup, WAKER};
@@ -21,7 +20,9 @@ use crate::reactor::working::Pools;
 use crate::reactor::{Control, Limits, listener};
 use crate::session::{Dialect, Door, Encoders, Registry};
 use crate::storage;
+use crate::storage::Storage;
 use crate::storage::redb::Redb;
+use crate::storage::thread::Unit;
 use crate::workers::{self, Threads};
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
@@ -259,13 +260,19 @@ impl Running {
         let hub = if config.storage.path.as_os_str().is_empty() {
             new_hub()
         } else {
-            let (storage, loaded) = Redb::open(&config.storage.path).map_err(io::Error::other)?;
+            let (mut storage, loaded) = Redb::open(&config.storage.path).map_err(io::Error::other)?;
             tracing::info!(path = %config.storage.path.display(), messages = loaded.messages.len(), "storage is open");
             let (unit_sender, units) = crossbeam_channel::unbounded();
-            let last = loaded.head.map_or(Seq(0), |head| head.seq);
             let mut hub = new_hub();
             let deliver = config.storage.deliver;
-            hub.restore(loaded, Durable::new(unit_sender, deliver));
+            let first = hub.restore(loaded, Durable::new(unit_sender.clone(), deliver));
+            let last = first.head.seq;
+            if let Err(failure) = storage.commit(&first) {
+                tracing::error!(%failure, "storage fails: publications of stored messages are refused until it works again");
+                // For the first commit that works; it is no unit of the hub's.
+                let _ = unit_sender.send(Unit { number: 0, generation: 0, batch: first });
+            }
+            drop(unit_sender);
             let reports = self.shared.hub.clone();
             let report = move |report| {
                 // A hub that has ended hears nothing.

@@ -9,7 +9,7 @@ use crate::hub::sequencer::Sequencer;
 use crate::hub::storing::Storing;
 use crate::hub::topic::{Past, Position};
 use crate::message::{Message, Stamp, TopicName};
-use crate::storage::{Loaded, Notes, Remains, Stored};
+use crate::storage::{Batch, Loaded, Notes, Remains, Stored};
 use std::sync::Arc;
 
 /// More writes of one document than may have been delivered and lost: so many don't wait for the disk.
@@ -17,17 +17,20 @@ const LOST_VERSIONS: u64 = 1_000_000;
 
 impl Hub {
     /// Takes over what was loaded, and keeps what has to outlive the process from now on. The hub must be new.
-    pub fn restore(&mut self, loaded: Loaded, mut durable: Durable) {
+    ///
+    /// What it returns has to be committed before anybody is served: a process that ends before it has stored anything would
+    /// otherwise leave no trace of its stamps, and the next one would give them again.
+    #[must_use = "it has to be committed before anybody is served"]
+    pub fn restore(&mut self, loaded: Loaded, mut durable: Durable) -> Batch {
         debug_assert!(self.topics.places() == 0 && self.waiting.is_empty());
         if let Some(left) = loaded.head {
             self.sequencer = Sequencer::resume(self.now, left);
             self.released = self.sequencer.last();
             self.history_begins = self.released;
         }
-        match loaded.begins {
-            Some(begins) => self.history_begins = begins,
-            None => durable.notes.begins = Some(self.history_begins),
-        }
+        self.history_begins = loaded.begins.unwrap_or(self.history_begins);
+        let notes = Notes { begins: Some(self.history_begins).filter(|_| loaded.begins.is_none()), ..Notes::default() };
+        let first = Batch { head: self.released, notes, ..Batch::default() };
         self.removed = loaded.removed;
         self.documents.forget_versions(loaded.forgotten);
         self.renewed = loaded.renewed;
@@ -39,8 +42,8 @@ impl Hub {
             self.restore_record(&endpoint, record);
         }
         self.engine = Box::new(durable);
-        // The new process's first stamp has to be known before anything else is.
         self.storing = Some(Storing::default());
+        // What has expired meanwhile is found out by a tick.
         self.unsettle();
 
         let mut since = 0;
@@ -79,6 +82,7 @@ impl Hub {
             self.rest(id, false);
         }
         self.count();
+        first
     }
 
     /// Subscribers may have seen more than there is: nothing of that is to be mistaken for what comes now.

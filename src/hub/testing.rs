@@ -14,7 +14,7 @@ use crate::message::{Message, Seq, Stamp};
 use crate::metrics::Metrics;
 use crate::record::{Account, ChangeKind, Record, RecordId};
 use crate::storage::thread::Unit;
-use crate::storage::{Deliver, Loaded};
+use crate::storage::{Batch, Deliver, Loaded};
 use crossbeam_channel::{Receiver, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -163,14 +163,14 @@ impl Bench {
         Bench { hub: Hub::new(settings, 2, now, metrics.clone()), now, metrics, inboxes: Default::default() }
     }
 
-    /// A hub that goes on where another one stopped, and what it wants to be committed.
-    pub fn restored(settings: Settings, loaded: Loaded, deliver: Deliver, now: Now) -> (Bench, Receiver<Unit>) {
+    /// A hub that goes on where another one stopped, what has to be committed first, and what it wants to be committed.
+    pub fn restored(settings: Settings, loaded: Loaded, deliver: Deliver, now: Now) -> (Bench, Batch, Receiver<Unit>) {
         let metrics = Arc::new(Metrics::new(2));
         let (sender, units) = unbounded();
         let mut hub = Hub::new(settings, 2, now, metrics.clone());
-        hub.restore(loaded, Durable::new(sender, deliver));
+        let first = hub.restore(loaded, Durable::new(sender, deliver));
         hub.check();
-        (Bench { hub, now, metrics, inboxes: Default::default() }, units)
+        (Bench { hub, now, metrics, inboxes: Default::default() }, first, units)
     }
 
     /// Turns both clocks on, without a tick.

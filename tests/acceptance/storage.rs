@@ -420,3 +420,26 @@ fn a_file_that_cannot_be_used_ends_the_start_with_2_and_is_left_as_it_is() {
     assert!(ended.stderr.contains("can't be used") && ended.stderr.contains("storage.path"), "{ended:?}");
     house.remove();
 }
+
+#[test]
+fn a_process_that_dies_before_anything_is_stored_has_its_stamps_to_itself() {
+    let house = House::new("storage-young");
+    let (mut last, mut position) = (0, (0, 0));
+    for round in 0..4 {
+        let (process, address) = house.start();
+        // The first one leaves something; for the others nothing has to be committed before they answer.
+        let body = format!(r#"{{"topic":"sa","data":1,"store":{}}}"#, round == 0);
+        let request =
+            format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{FIELDS}\r\n{body}", body.len());
+        let mut client = Client::connect(address);
+        assert!(client.try_send(request));
+        let answer = client.try_answer().unwrap();
+        kill(process);
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        let number = |name: &str| answer[name].as_u64().unwrap();
+        assert!(number("seq") > last, "round {round}: {answer} after {last}");
+        assert!((number("time"), number("tag")) > position, "round {round}: {answer} after {position:?}");
+        (last, position) = (number("seq"), (number("time"), number("tag")));
+    }
+    house.remove();
+}

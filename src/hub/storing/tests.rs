@@ -46,8 +46,9 @@ impl House {
     }
 
     fn on(disk: Disk, settings: Settings, now: Now) -> House {
-        let (storage, loaded) = disk.load().unwrap();
-        let (bench, units) = Bench::restored(settings, loaded, Deliver::AfterCommit, now);
+        let (mut storage, loaded) = disk.load().unwrap();
+        let (bench, first, units) = Bench::restored(settings, loaded, Deliver::AfterCommit, now);
+        storage.commit(&first).unwrap();
         House { bench, units, disk, storage: Some(storage) }
     }
 

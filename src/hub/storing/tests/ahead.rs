@@ -43,13 +43,13 @@ impl Ahead {
     }
 
     fn on(disk: Disk, settings: Settings, deliver: Deliver, now: Now) -> Ahead {
-        let (storage, loaded) = disk.load().unwrap();
-        let last = loaded.head.map_or(Seq(0), |head| head.seq);
-        let (bench, units) = Bench::restored(settings, loaded, deliver, now);
+        let (mut storage, loaded) = disk.load().unwrap();
+        let (bench, first, units) = Bench::restored(settings, loaded, deliver, now);
+        storage.commit(&first).unwrap();
         let reports = Reports::default();
         let told = reports.clone();
         let report: Box<dyn Fn(Report)> = Box::new(move |report| told.borrow_mut().push(report));
-        Ahead { bench, units, disk, writer: Writer::new(Box::new(storage), deliver, last, report), reports }
+        Ahead { bench, units, disk, writer: Writer::new(Box::new(storage), deliver, first.head.seq, report), reports }
     }
 
     /// The loop takes what has queued; the hub has not heard of it yet.
