@@ -182,9 +182,13 @@ impl Hub {
             let Some(aging) = self.idle.take_due(micros_of(self.settings.topic_idle), micros) else { break };
             // What is on its way to a topic begins its idle time anew when it comes.
             let is_due = |topic: &Topic| topic.idle_since == aging.since && topic.log.is_empty() && topic.pending == 0;
-            if self.topics.get(aging.topic).is_some_and(is_due)
-                && let Some(topic) = self.end(aging.topic)
-            {
+            if !self.topics.get(aging.topic).is_some_and(is_due) {
+                continue;
+            }
+            if self.waiting.front().is_some_and(|&(submitted, _)| submitted <= aging.since) {
+                // Something unstored may be on its way to it, for whoever joins until then.
+                self.rest(aging.topic, true);
+            } else if let Some(topic) = self.end(aging.topic) {
                 self.forget(&topic);
                 self.tell(Happening::Destroyed, &topic.name);
             }

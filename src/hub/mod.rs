@@ -137,8 +137,8 @@ pub struct Hub {
     engine: Box<dyn Engine>,
     /// What the engine makes durable; `None`: nothing.
     storing: Option<storing::Storing>,
-    /// What follows each transaction that the engine has not returned yet, in the order of their submission.
-    waiting: VecDeque<Waiting>,
+    /// When each transaction was submitted that the engine has not returned yet, and what follows it, in their order.
+    waiting: VecDeque<(u64, Waiting)>,
     /// The newest stamp that may be seen from outside.
     released: Stamp,
     /// Messages with a smaller stamp were of an earlier process.
@@ -483,7 +483,7 @@ impl Hub {
 
     fn submit(&mut self, changes: SmallVec<[Change; 1]>, then: Waiting) {
         self.engine.submit(Transaction { head: self.sequencer.last(), unix_micros: self.now.unix_micros, changes });
-        self.waiting.push_back(then);
+        self.waiting.push_back((self.now.micros, then));
         self.unsettle();
         self.release();
     }
@@ -502,7 +502,7 @@ impl Hub {
                 }
             }
             self.released = transaction.head;
-            match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
+            match self.waiting.pop_front().expect("each transaction was submitted with what follows it").1 {
                 Waiting::Nothing => {}
                 Waiting::Published { origin, published, report, kept } => {
                     let report = report.map(|selection| Box::new(self.report(&selection)));

@@ -160,7 +160,12 @@ impl Hub {
             }
         }
         message.ordered_micros = self.now.micros;
-        let kept = if stored { self.keep(id, stamp) } else { None };
+        let kept = if stored {
+            self.keep(id, stamp)
+        } else {
+            self.rest(id, true);
+            None
+        };
         (stamp, Change::Append { topic: id, message: Arc::new(message), kept })
     }
 

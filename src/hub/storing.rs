@@ -348,7 +348,7 @@ impl Hub {
                 }
             }
         }
-        match self.waiting.pop_front().expect("each transaction was submitted with what follows it") {
+        match self.waiting.pop_front().expect("each transaction was submitted with what follows it").1 {
             Waiting::Nothing => {}
             Waiting::Published { origin, .. } | Waiting::Deleted { origin, .. } => {
                 self.totals.refused += 1;

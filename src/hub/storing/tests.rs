@@ -644,6 +644,23 @@ fn a_topic_whose_only_message_fails_after_its_idle_time_is_forgotten() {
 }
 
 #[test]
+fn an_unstored_message_that_waits_keeps_its_topic_for_who_joins_meanwhile() {
+    let mut house = House::new(settings());
+    house.settle();
+    house.ask_to_publish(1, vec![entry("b", "1")]);
+    house.ask_to_publish(2, vec![unstored("a", "2")]);
+    house.bench.live(SECOND * 40);
+    house.join(1, vec![topic("a", StartAt::Now)], Cursor::default()).unwrap();
+    house.commit();
+    assert_eq!(house.delivered(1), ["a:2"], "it comes behind the head at which was joined");
+    house.ask_to_publish(3, vec![entry("b", "3"), unstored("c", "4")]);
+    house.fail();
+    house.bench.live(SECOND * 40);
+    let row = |house: &House, name: &str| house.hub.topics.find(&name.into()).is_some();
+    assert!(row(&house, "a") && !row(&house, "c"), "what failed keeps nothing");
+}
+
+#[test]
 fn what_waits_counts_against_the_bytes_of_all_logs() {
     let mut settings = settings();
     settings.log_bytes_max = 10_000;
