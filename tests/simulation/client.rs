@@ -147,6 +147,8 @@ pub struct Client {
     pub stalled: bool,
     /// It ended the connection itself, or half of it.
     left: bool,
+    /// The process at the other end is no more.
+    cut: bool,
     /// The newest stamp it has seen.
     seen: Option<(u64, u32)>,
     kind: Kind,
@@ -200,6 +202,7 @@ impl Client {
             input: Vec::new(),
             stalled: false,
             left: false,
+            cut: false,
             seen: None,
             kind,
             coverage: Coverage::default(),
@@ -215,7 +218,7 @@ impl Client {
         self.node = node;
         self.wire = Some(wire);
         self.input.clear();
-        (self.stalled, self.left) = (false, false);
+        (self.stalled, self.left, self.cut) = (false, false, false);
         let name = self.name();
         match &mut self.kind {
             Kind::Socket(socket) => {
@@ -454,6 +457,11 @@ impl Client {
         }
     }
 
+    /// The server's process was killed: what it wrote can still be read, then the connection is over.
+    pub fn server_died(&mut self) {
+        self.cut = self.wire.is_some();
+    }
+
     /// Reads up to so many bytes and judges what they say. True: something happened.
     pub fn read(&mut self, at_most: usize, view: &mut View<'_>) -> Result<bool, String> {
         let Some(wire) = self.wire.clone() else { return Ok(false) };
@@ -477,6 +485,7 @@ impl Client {
         let name = self.name();
         self.wire = None;
         let expected = self.left
+            || self.cut
             || view.draining
             || view.witness.too_slow.contains_key(&name)
             || matches!(&self.kind, Kind::Socket(socket) if socket.said_close || socket.heard_close);
@@ -584,6 +593,7 @@ impl Client {
             "T" => {}
             "A" => match (fields[1], socket.asked.pop_front()) {
                 ("deleted", Some(Asked::Delete)) => {}
+                ("no", Some(Asked::Delete)) if fields[2] == "StorageUnavailable" => {}
                 (outcome, Some(Asked::Publish(numbers))) => {
                     self.coverage.busy += u64::from(fields.get(2) == Some(&"Busy"));
                     judge_outcome(outcome, fields[2], &numbers, view.ledger)?;

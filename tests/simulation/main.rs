@@ -8,13 +8,23 @@ mod dialect;
 mod ledger;
 mod network;
 mod random;
+mod store;
 mod world;
+
+// The disk of the unit tests: what it needs of the server is found under the same names.
+#[path = "../../src/storage/faulty.rs"]
+#[allow(dead_code)]
+mod faulty;
+use fanwire::storage;
 
 use dialect::{ENCODINGS, OUTBOX_BYTES, PREFIXED};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Coverage, Trace, World};
 
 const STEPS: usize = 900;
+/// Of worlds with storage: processes that end have to come somewhere before they do.
+const STORED_STEPS: usize = 1_800;
+const STORED_SEEDS: u64 = 160;
 const STEPS_SHOWN: usize = 40;
 
 /// A bug of a kind that the server could have, to see that it would be found.
@@ -35,10 +45,42 @@ pub enum Planted {
     ForeignPrefix,
     /// Whoever joins a document is not shown what it is.
     MissingSnapshot,
+    /// Storage says that something is committed before it is.
+    AnswerBeforeCommit,
+    /// A process does not know how far the stamps of the one before it had come.
+    ForgottenHead,
+    /// A process does not take over the last message that it loaded.
+    ForgottenTail,
+    /// After a failure it stays on the disk what has reached it, although it was refused.
+    CarelessRecovery,
 }
 
-fn run(seed: u64, planted: Planted, trace: Option<Trace>) -> Result<Coverage, String> {
-    let run = AssertUnwindSafe(|| World::new(seed, planted, trace).run(STEPS));
+impl Planted {
+    /// It is one of storage.
+    fn is_of_storage(self) -> bool {
+        match self {
+            Planted::AnswerBeforeCommit | Planted::ForgottenHead | Planted::ForgottenTail | Planted::CarelessRecovery => true,
+            Planted::Nothing
+            | Planted::ReadBeforeJoin
+            | Planted::LostWakeUp
+            | Planted::WritableClearedEarly
+            | Planted::ReusedToken
+            | Planted::DroppedPartialWrite
+            | Planted::ForeignPrefix
+            | Planted::MissingSnapshot => false,
+        }
+    }
+}
+
+/// How a world begins, from its seed.
+type Begin = fn(u64, Planted, Option<Trace>) -> World;
+
+fn run(begin: Begin, seed: u64, planted: Planted, trace: Option<Trace>) -> Result<Coverage, String> {
+    let run = AssertUnwindSafe(|| {
+        let mut world = begin(seed, planted, trace);
+        let steps = if world.store.is_some() { STORED_STEPS } else { STEPS };
+        world.run(steps)
+    });
     catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
@@ -46,9 +88,9 @@ fn run(seed: u64, planted: Planted, trace: Option<Trace>) -> Result<Coverage, St
 }
 
 /// The same run again, with its steps.
-fn traced(seed: u64) -> (Result<Coverage, String>, Vec<String>) {
+fn traced(begin: Begin, seed: u64) -> (Result<Coverage, String>, Vec<String>) {
     let trace = Trace::default();
-    let outcome = run(seed, Planted::Nothing, Some(trace.clone()));
+    let outcome = run(begin, seed, Planted::Nothing, Some(trace.clone()));
     (outcome, trace.take())
 }
 
@@ -56,33 +98,45 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn no_seed_loses_doubles_or_mixes_anything() {
+/// Tries as many seeds as it is told to, by default `seeds`. `None`: one was to be shown.
+fn try_seeds(begin: Begin, seeds: u64) -> Option<Coverage> {
     if let Some(seed) = number("FANWIRE_SEED") {
-        let (outcome, steps) = traced(seed);
+        let (outcome, steps) = traced(begin, seed);
         steps.iter().for_each(|step| println!("{step}"));
         outcome.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-        return;
+        return None;
     }
     let first = number("FANWIRE_FIRST_SEED").unwrap_or(0);
-    let seeds = number("FANWIRE_SEEDS").unwrap_or(1_000);
+    let seeds = number("FANWIRE_SEEDS").unwrap_or(seeds);
     let mut coverage = Coverage::default();
     for seed in first..first + seeds {
-        match run(seed, Planted::Nothing, None) {
+        match run(begin, seed, Planted::Nothing, None) {
             Ok(visited) => coverage.add(&visited),
             Err(why) => {
-                let (_, steps) = traced(seed);
+                let (_, steps) = traced(begin, seed);
                 let last = steps.len().saturating_sub(STEPS_SHOWN);
                 panic!("seed {seed}: {why}\nthe last steps:\n{}", steps[last..].join("\n"));
             }
         }
     }
     println!("{seeds} seeds: {coverage:?}");
-    if seeds >= 100 {
-        for (what, count) in &coverage.0 {
-            assert!(*count > 0, "no seed ever visited: {what}");
-        }
+    (seeds >= 100).then_some(coverage)
+}
+
+fn assert_visited(coverage: Option<Coverage>) {
+    for (what, count) in coverage.iter().flat_map(|coverage| &coverage.0) {
+        assert!(*count > 0, "no seed ever visited: {what}");
     }
+}
+
+#[test]
+fn no_seed_loses_doubles_or_mixes_anything() {
+    assert_visited(try_seeds(World::new, 1_000));
+}
+
+#[test]
+fn no_crash_and_no_failing_disk_loses_doubles_or_takes_back_what_was_told() {
+    assert_visited(try_seeds(World::with_storage, STORED_SEEDS));
 }
 
 #[test]
@@ -111,7 +165,9 @@ fn rs_50_whoever_watches_documents_ends_at_the_newest_state_and_sees_none_twice_
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    assert_eq!(traced(7), traced(7));
+    for begin in [World::new as Begin, World::with_storage] {
+        assert_eq!(traced(begin, 7), traced(begin, 7));
+    }
 }
 
 #[test]
@@ -124,8 +180,13 @@ fn planted_bugs_are_caught() {
         Planted::DroppedPartialWrite,
         Planted::ForeignPrefix,
         Planted::MissingSnapshot,
+        Planted::AnswerBeforeCommit,
+        Planted::ForgottenHead,
+        Planted::ForgottenTail,
+        Planted::CarelessRecovery,
     ] {
-        let caught = (0..200).find_map(|seed| Some((seed, run(seed, planted, None).err()?)));
+        let begin = if planted.is_of_storage() { World::with_storage } else { World::new };
+        let caught = (0..200).find_map(|seed| Some((seed, run(begin, seed, planted, None).err()?)));
         let (seed, why) = caught.unwrap_or_else(|| panic!("{planted:?} was never caught"));
         println!("{planted:?}: seed {seed}: {why}");
     }

@@ -3,20 +3,24 @@
 use crate::Planted;
 use crate::client::{Client, View};
 use crate::dialect::{NO_PROGRESS, Simulated, Witness};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Open};
 use crate::network::{Socket, Wire};
 use crate::random::Random;
+use crate::store::Store;
 use arc_swap::ArcSwap;
 use fanwire::access::Access;
-use fanwire::clock::Now;
+use fanwire::clock::{BEGINS, Now};
+use fanwire::engine::durable::Durable;
 use fanwire::exchange::{Answer, Join, Joined, Question, Reach, Selection, StartAt, TopicId};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::thread::Port;
 use fanwire::hub::{Heartbeat, Hub, Settings, Window};
+use fanwire::message::{Message, Stamp};
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::inbox::{Bell, Inbox, InboxPort, Wake, inbox};
 use fanwire::reactor::{Control, Event, Limits, Reactor};
 use fanwire::session::{Door, Encoders, Registry};
+use fanwire::storage::{Batch, Loaded};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -82,19 +86,25 @@ pub type Trace = Rc<RefCell<Vec<String>>>;
 type Staged = VecDeque<(usize, Vec<ToReactor>)>;
 
 pub struct World {
-    random: Random,
-    planted: Planted,
-    now: Now,
+    pub random: Random,
+    pub planted: Planted,
+    pub now: Now,
     nodes: Vec<Node>,
     hub: Hub,
-    to_hub: VecDeque<ToHub>,
+    pub to_hub: VecDeque<ToHub>,
     reads_wait: bool,
     staged: Staged,
     /// They follow all replies of a batch.
     acknowledgements: Vec<(usize, ToReactor)>,
     /// Joins that a planted bug makes late.
     late_joins: Vec<(usize, ToHub)>,
-    ledger: Ledger,
+    /// What the hub was asked and has not answered, by reactor and ticket.
+    pub asked: BTreeMap<(u16, u64), Asked>,
+    pub ledger: Ledger,
+    /// The newest head that the hub has told anybody.
+    pub newest_head: Stamp,
+    /// What outlives the process, in worlds with storage.
+    pub store: Option<Store>,
     clients: Vec<Client>,
     witness: Arc<Mutex<Witness>>,
     stalled: BTreeMap<String, ()>,
@@ -110,6 +120,8 @@ pub struct World {
     reading: BTreeMap<(u16, Token), BTreeSet<u64>>,
     pub rounds_void: u64,
     pub stale_events: u64,
+    /// What the counters of earlier processes had come to.
+    earlier: Coverage,
     trace: Option<Trace>,
     /// The most bytes that ever waited in an outbox.
     pub waiting_max: usize,
@@ -128,7 +140,7 @@ impl Coverage {
 impl World {
     pub fn new(seed: u64, planted: Planted, trace: Option<Trace>) -> World {
         let mut random = Random::new(seed);
-        let now = Now { micros: 1_000_000, unix_micros: 1_700_000_000_000_000 + random.below(1_000_000) as u64 };
+        let now = Now { micros: BEGINS, unix_micros: 1_700_000_000_000_000 + random.below(1_000_000) as u64 };
         let reactors = 1 + random.below(3);
         let deep = random.percent(15);
         let window = if deep { DEEP_WINDOW } else { WINDOW };
@@ -138,15 +150,7 @@ impl World {
         let dialect = Simulated::new(&mut encoders, planted, witness.clone());
         let access = Arc::new(ArcSwap::from_pointee(Access::default()));
         let registry = Arc::new(Registry::new(vec![Arc::new(dialect)], encoders, access));
-        let nodes = (0..reactors)
-            .map(|index| {
-                let flag = Arc::new(Flag(AtomicBool::new(false)));
-                let bell = Arc::new(Bell::new(SharedFlag(flag.clone())));
-                let (port, inbox) = inbox(bell.clone());
-                let reactor = Reactor::new(index as u16, registry.clone(), limits(), metrics.clone(), Box::new(|_| false), now);
-                Node { reactor, inbox, port, bell, flag, state: Loop::Asleep, wires: Vec::new(), former: Vec::new() }
-            })
-            .collect();
+        let nodes = nodes(reactors, &registry, &metrics, now);
         let sockets = (0..SOCKETS).map(Client::socket);
         let webs: Vec<Client> = (0..WEBS)
             .map(|at| {
@@ -166,6 +170,9 @@ impl World {
             staged: VecDeque::new(),
             acknowledgements: Vec::new(),
             late_joins: Vec::new(),
+            asked: BTreeMap::new(),
+            newest_head: Stamp::default(),
+            store: None,
             ledger: Ledger::new(TOPICS, window, STORED_AGE.as_micros() as u64, UNSTORED_AGE.as_micros() as u64),
             clients: sockets.chain(webs).collect(),
             witness,
@@ -180,6 +187,7 @@ impl World {
             reading: BTreeMap::new(),
             rounds_void: 0,
             stale_events: 0,
+            earlier: Coverage::default(),
             trace,
             waiting_max: 0,
             random,
@@ -189,6 +197,16 @@ impl World {
     /// Clients that write and watch documents most of the time.
     pub fn of_documents(seed: u64) -> World {
         World { of_documents: true, ..World::new(seed, Planted::Nothing, None) }
+    }
+
+    /// What is stored outlives the process, which ends now and then, on a disk that fails now and then.
+    pub fn with_storage(seed: u64, planted: Planted, trace: Option<Trace>) -> World {
+        let mut world = World::new(seed, planted, trace);
+        world.of_documents = world.random.percent(25);
+        world.store = Some(Store::new(seed, planted));
+        let reactors = world.reactors();
+        world.restart(&Open::default(), reactors).expect("a new file is in order");
+        world
     }
 
     /// More listeners of one topic than one slice flushes, some of which read nothing.
@@ -227,7 +245,7 @@ impl World {
         self.finish()
     }
 
-    fn note(&self, step: impl FnOnce() -> String) {
+    pub fn note(&self, step: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
             trace.borrow_mut().push(step());
         }
@@ -239,7 +257,46 @@ impl World {
             self.step()?;
         }
         self.finish()?;
+        if self.store.is_some() {
+            self.crash()?;
+        }
         Ok(self.coverage())
+    }
+
+    /// The process is killed; what it gave to the network is still there, and what it did not is gone.
+    pub fn kill(&mut self) {
+        self.earlier = self.coverage_of_process();
+        for client in &mut self.clients {
+            client.server_died();
+        }
+        self.nodes.clear();
+        self.to_hub.clear();
+        self.staged.clear();
+        self.acknowledgements.clear();
+        self.late_joins.clear();
+        self.reading.clear();
+        self.reads_wait = false;
+    }
+
+    /// Another process begins, as the server does it. What it returns has to be committed first.
+    pub fn begin(&mut self, loaded: Loaded, durable: Durable, reactors: usize) -> Batch {
+        self.metrics = Arc::new(Metrics::new(reactors));
+        self.nodes = nodes(reactors, &self.registry, &self.metrics, self.now);
+        let window = if self.deep { DEEP_WINDOW } else { WINDOW };
+        self.hub = Hub::new(settings(window), reactors, self.now, self.metrics.clone());
+        self.hub.restore(loaded, durable)
+    }
+
+    pub fn reactors(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn judge_head(&mut self, head: Stamp) -> Result<(), String> {
+        if head.seq < self.newest_head.seq || head.position() < self.newest_head.position() {
+            return Err(format!("the head went back from {:?} to {head:?}", self.newest_head));
+        }
+        self.newest_head = head;
+        Ok(())
     }
 
     /// Everything comes to rest, is judged, goes away, and leaves nothing behind.
@@ -335,6 +392,9 @@ impl World {
     }
 
     fn step(&mut self) -> Result<(), String> {
+        if self.store.is_some() && self.random.percent(10) {
+            return self.storage_act();
+        }
         match self.random.below(100) {
             0..32 => {
                 let node = self.random.below(self.nodes.len());
@@ -373,7 +433,7 @@ impl World {
         Ok(())
     }
 
-    fn pass(&mut self, micros: u64) {
+    pub fn pass(&mut self, micros: u64) {
         self.now.micros += micros;
         self.now.unix_micros += micros;
         if self.random.percent(2) {
@@ -621,31 +681,28 @@ impl World {
     }
 
     fn handle(&mut self, request: ToHub) -> Result<(), String> {
-        let asked = match &request {
-            ToHub::Join { join, .. } if join.document.is_none() => Some(Asked::Join((**join).clone())),
-            ToHub::Write { write, .. } => {
+        let mut joins = None;
+        match &request {
+            ToHub::Join { join, .. } if join.document.is_none() => joins = Some((**join).clone()),
+            ToHub::Write { origin, write } => {
                 let document = write.topic.as_str().trim_start_matches("$d/").parse().unwrap();
-                Some(Asked::Write(document, String::from_utf8_lossy(&write.value).into_owned()))
+                let value = String::from_utf8_lossy(&write.value).into_owned();
+                self.asked.insert((origin.reactor, origin.ticket), Asked::Write(document, value));
             }
-            ToHub::Publish { entries, .. } => {
-                let number = |payload: &[u8]| String::from_utf8_lossy(payload).split(' ').next().unwrap().parse().unwrap();
-                let list =
-                    entries.iter().map(|entry| (self.ledger.topic(entry.topic.as_str()), number(&entry.payload), entry.store));
-                Some(Asked::Publish(list.collect()))
+            ToHub::Publish { origin, entries, .. } => {
+                let list = entries
+                    .iter()
+                    .map(|entry| (self.ledger.topic(entry.topic.as_str()), number(&entry.payload), entry.store))
+                    .collect();
+                self.asked.insert((origin.reactor, origin.ticket), Asked::Publish(list));
             }
-            ToHub::Delete { topics, .. } => {
-                topics.iter().for_each(|topic| {
-                    let topic = self.ledger.topic(topic.as_str());
-                    self.ledger.remove(topic);
-                });
-                None
+            ToHub::Delete { origin, topics, .. } => {
+                let topics = topics.iter().map(|topic| self.ledger.topic(topic.as_str())).collect();
+                self.asked.insert((origin.reactor, origin.ticket), Asked::Delete(topics));
             }
-            ToHub::Read { .. } => {
-                self.reads_wait = true;
-                None
-            }
-            _ => None,
-        };
+            ToHub::Read { .. } => self.reads_wait = true,
+            _ => {}
+        }
         let late = match &request {
             ToHub::Join { origin, join, .. } if self.planted == Planted::ReadBeforeJoin => {
                 // Nobody waits for the second answer.
@@ -655,7 +712,7 @@ impl World {
             _ => None,
         };
         self.hub.handle(request, self.now);
-        let joined = self.stage(asked)?;
+        let joined = self.stage(joins.as_ref())?;
         if let (Some(late), Some((reactor, topics))) = (late, joined) {
             self.hub.handle(ToHub::Leave { reactor, topics, last: false }, self.now);
             self.late_joins.push((2, late));
@@ -664,41 +721,25 @@ impl World {
         Ok(())
     }
 
-    /// Takes the hub's replies, all before the acknowledgements, and enters them into the ledger.
-    fn stage(&mut self, asked: Option<Asked>) -> Result<Option<(u16, Vec<TopicId>)>, String> {
+    /// Takes the hub's replies, all before the acknowledgements, and enters them into the ledger. `asked`: what was joined.
+    fn stage(&mut self, asked: Option<&Join>) -> Result<Option<(u16, Vec<TopicId>)>, String> {
         let mut joined_topics = None;
         let acknowledgements: Vec<(usize, ToReactor)> = self.hub.take_acknowledgements().collect();
-        for (_, reply) in &acknowledgements {
-            let ToReactor::Answer { answer, .. } = reply else { continue };
-            match (&**answer, &asked) {
-                (Answer::Published { published, .. }, Some(Asked::Publish(list))) => {
-                    for (published, &(topic, number, stored)) in published.iter().zip(list) {
-                        let stamp = published.stamp;
-                        self.ledger.add(topic, stamp.seq.0, stamp.position(), stored, number, self.now.micros);
-                    }
-                }
-                (Answer::Written(Ok(written)), Some(Asked::Write(document, value))) => {
-                    self.ledger.write(*document, written.version, value.clone())?;
-                }
-                _ => {}
-            }
-        }
-        for index in 0..self.nodes.len() {
-            let mut replies = Vec::new();
-            self.hub.take_replies(index, &mut replies);
+        let batches: Vec<Vec<ToReactor>> = (0..self.nodes.len())
+            .map(|index| {
+                let mut replies = Vec::new();
+                self.hub.take_replies(index, &mut replies);
+                replies
+            })
+            .collect();
+        self.enter(&acknowledgements, &batches)?;
+        for (index, mut replies) in batches.into_iter().enumerate() {
             for reply in &replies {
                 match reply {
-                    ToReactor::Deliver { message, .. } if message.topic.is_reserved() => {}
-                    ToReactor::Deliver { message, .. } if !self.ledger.knows(message.stamp.seq.0) => {
-                        // A heartbeat: nobody published it.
-                        let topic = self.ledger.topic(message.topic.as_str());
-                        let stamp = message.stamp;
-                        let number = String::from_utf8_lossy(&message.payload).split(' ').next().unwrap().parse().unwrap();
-                        self.ledger.add(topic, stamp.seq.0, stamp.position(), message.stored, number, self.now.micros);
-                    }
                     ToReactor::Joined { joined, .. } => {
+                        self.judge_head(joined.head)?;
                         joined_topics = Some((index as u16, joined.topics.iter().map(|topic| topic.topic).collect()));
-                        if let Some(Asked::Join(join)) = &asked {
+                        if let Some(join) = asked {
                             self.judge_join(join, joined)?;
                         }
                     }
@@ -706,6 +747,11 @@ impl World {
                         self.pages_cut += u64::from(!backlog.complete);
                         if let Some(open) = self.reading.get_mut(&(index as u16, *connection)) {
                             open.remove(ticket);
+                        }
+                    }
+                    ToReactor::Answer { answer, .. } => {
+                        if let Answer::Head(head) = **answer {
+                            self.judge_head(head)?;
                         }
                     }
                     _ => {}
@@ -721,8 +767,68 @@ impl World {
         Ok(joined_topics)
     }
 
+    /// Enters what the hub has released into the ledger, in its order.
+    fn enter(&mut self, acknowledgements: &[(usize, ToReactor)], batches: &[Vec<ToReactor>]) -> Result<(), String> {
+        let delivered: BTreeMap<u64, &Arc<Message>> = batches
+            .iter()
+            .flatten()
+            .filter_map(|reply| match reply {
+                ToReactor::Deliver { message, .. } if !message.topic.is_reserved() => Some((message.stamp.seq.0, message)),
+                _ => None,
+            })
+            .collect();
+        let mut facts: Vec<(u64, Fact)> = Vec::new();
+        let answers = batches.iter().enumerate().flat_map(|(index, replies)| replies.iter().map(move |reply| (index, reply)));
+        let mut last = 0;
+        for (index, reply) in acknowledgements.iter().map(|(index, reply)| (*index, reply)).chain(answers) {
+            let ToReactor::Answer { ticket, answer, .. } = reply else { continue };
+            let Some(asked) = self.asked.remove(&(index as u16, *ticket)) else { continue };
+            match (&**answer, asked) {
+                (Answer::Published { published, .. }, Asked::Publish(list)) => {
+                    for (published, (topic, number, stored)) in published.iter().zip(list) {
+                        last = published.stamp.seq.0;
+                        let micros = match (delivered.get(&last), &self.store) {
+                            (Some(message), _) => message.ordered_micros,
+                            (None, Some(store)) => store.ordered_at(last).unwrap_or(self.now.micros),
+                            (None, None) => self.now.micros,
+                        };
+                        facts.push((last, Fact::Message { topic, position: published.stamp.position(), stored, number, micros }));
+                    }
+                }
+                (Answer::Deleted(_), Asked::Delete(topics)) => facts.push((last, Fact::Removed(topics))),
+                (Answer::Written(Ok(written)), Asked::Write(document, value)) => {
+                    self.ledger.write(document, written.version, value)?;
+                }
+                (_, refused) => self.refused(refused),
+            }
+        }
+        for (&seq, message) in &delivered {
+            if !facts.iter().any(|(known, fact)| *known == seq && matches!(fact, Fact::Message { .. })) {
+                // A heartbeat: nobody published it.
+                let (position, number) = (message.stamp.position(), number(&message.payload));
+                let (topic, stored, micros) = (self.ledger.topic(message.topic.as_str()), message.stored, message.ordered_micros);
+                facts.push((seq, Fact::Message { topic, position, stored, number, micros }));
+            }
+        }
+        for reply in batches.iter().flatten() {
+            if let ToReactor::Removed { message, .. } = reply {
+                facts.push((message.stamp.seq.0, Fact::Removed(vec![self.ledger.topic(message.topic.as_str())])));
+            }
+        }
+        facts.sort_by_key(|(seq, _)| *seq);
+        for (seq, fact) in facts {
+            match fact {
+                Fact::Message { topic, position, stored, number, micros } => {
+                    self.ledger.add(topic, seq, position, stored, number, micros);
+                }
+                Fact::Removed(topics) => topics.into_iter().for_each(|topic| self.ledger.remove(topic)),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether each start is right, and a gap is declared exactly when something newer than the cursor is gone.
-    fn judge_join(&self, join: &Join, joined: &Joined) -> Result<(), String> {
+    fn judge_join(&mut self, join: &Join, joined: &Joined) -> Result<(), String> {
         if joined.head.seq.0 < self.ledger.topics.iter().filter_map(|topic| topic.last()).map(|last| last.seq).max().unwrap_or(0)
         {
             return Err("a join at a head that is older than what was published".to_owned());
@@ -765,7 +871,12 @@ impl World {
             return Err("something is gone, and no gap is declared".to_owned());
         }
         let uses_cursor = join.topics.iter().any(|topic| topic.start == StartAt::Cursor);
-        if joined.gap && !(uses_cursor && cursor.is_some_and(|cursor| self.ledger.anything_gone_after(cursor, micros))) {
+        let needless = !(uses_cursor && cursor.is_some_and(|cursor| self.ledger.anything_gone_after(cursor, micros)));
+        if let Some(store) = &mut self.store
+            && cursor.is_some_and(|cursor| uses_cursor && store.is_of_earlier_process(cursor))
+        {
+            store.resumed(joined.gap);
+        } else if joined.gap && needless {
             return Err("a gap is declared, and nothing is gone".to_owned());
         }
         Ok(())
@@ -780,8 +891,9 @@ impl World {
     /// Lets everything run without new wishes until nothing moves any more. No time passes: no timer may help.
     fn come_to_rest(&mut self) -> Result<(), String> {
         self.note(|| "come to rest".to_owned());
+        self.store.iter().for_each(|store| store.heal());
         for _ in 0..3_000 {
-            let mut moved = false;
+            let mut moved = self.storage_step(usize::MAX)?;
             for index in 0..self.clients.len() {
                 self.clients[index].stalled = false;
                 moved |= self.arrive(index, usize::MAX);
@@ -805,16 +917,13 @@ impl World {
 
     fn coverage(&self) -> Coverage {
         let witness = self.witness.lock().unwrap();
+        let mut coverage = self.coverage_of_process();
         let sum = |count: fn(&crate::client::Coverage) -> u64| self.clients.iter().map(|client| count(&client.coverage)).sum();
-        Coverage(BTreeMap::from([
-            ("lagging", self.metrics.sum(Counter::Lagging)),
-            ("caught up", self.metrics.sum(Counter::LagEnded)),
+        coverage.0.extend(BTreeMap::from([
             ("rounds void", self.rounds_void),
             ("stale events", self.stale_events),
             ("bytes waiting", self.waiting_max as u64),
-            ("too slow", self.metrics.sum(Counter::DroppedTooSlow)),
             ("stalled", self.stalled.len() as u64),
-            ("busy", self.metrics.sum(Counter::RefusedBusy)),
             ("resumed", witness.resumed),
             ("gaps", witness.gaps),
             ("joins refused", witness.refused),
@@ -823,7 +932,6 @@ impl World {
             ("drained", witness.drained),
             ("reviewed", witness.reviewed),
             ("woken", witness.woken),
-            ("evicted", self.metrics.hub.evicted.load(Relaxed)),
             ("messages", sum(|coverage| coverage.messages)),
             ("confirmed", sum(|coverage| coverage.confirmed)),
             ("left", sum(|coverage| coverage.left)),
@@ -843,15 +951,53 @@ impl World {
             ("deletions", sum(|coverage| coverage.deletions)),
             ("writes refused", sum(|coverage| coverage.writes_refused)),
             ("documents at rest", sum(|coverage| coverage.documents_at_rest)),
-        ]))
+        ]));
+        coverage.0.extend(self.store.iter().flat_map(|store| store.coverage()));
+        coverage
+    }
+
+    /// What ends with the process, and what earlier ones had.
+    fn coverage_of_process(&self) -> Coverage {
+        let mut coverage = Coverage(BTreeMap::from([
+            ("lagging", self.metrics.sum(Counter::Lagging)),
+            ("caught up", self.metrics.sum(Counter::LagEnded)),
+            ("too slow", self.metrics.sum(Counter::DroppedTooSlow)),
+            ("busy", self.metrics.sum(Counter::RefusedBusy)),
+            ("evicted", self.metrics.hub.evicted.load(Relaxed)),
+        ]));
+        coverage.add(&self.earlier);
+        coverage
     }
 }
 
 /// What the judge remembers of a request until its answer.
-enum Asked {
-    Join(Join),
+pub enum Asked {
+    /// Topic, number and whether it is stored, of each message.
     Publish(Vec<(usize, u64, bool)>),
+    Delete(Vec<usize>),
     Write(usize, String),
+}
+
+/// What the hub has released.
+enum Fact {
+    Message { topic: usize, position: (u64, u32), stored: bool, number: u64, micros: u64 },
+    Removed(Vec<usize>),
+}
+
+/// The publisher's own number of a message.
+pub fn number(payload: &[u8]) -> u64 {
+    String::from_utf8_lossy(payload).split(' ').next().and_then(|number| number.parse().ok()).expect("a payload of this run")
+}
+
+fn nodes(count: usize, registry: &Arc<Registry>, metrics: &Arc<Metrics>, now: Now) -> Vec<Node> {
+    let node = |index| {
+        let flag = Arc::new(Flag(AtomicBool::new(false)));
+        let bell = Arc::new(Bell::new(SharedFlag(flag.clone())));
+        let (port, inbox) = inbox(bell.clone());
+        let reactor = Reactor::new(index as u16, registry.clone(), limits(), metrics.clone(), Box::new(|_| false), now);
+        Node { reactor, inbox, port, bell, flag, state: Loop::Asleep, wires: Vec::new(), former: Vec::new() }
+    };
+    (0..count).map(node).collect()
 }
 
 fn settings(count: usize) -> Settings {
