@@ -42,6 +42,8 @@ pub struct Board {
     pub closed_1008: AtomicU32,
     pub closed_told: AtomicU32,
     pub closed_tcp: AtomicU32,
+    /// Connections that stood, were ended by the server, and come back.
+    pub dropped: AtomicU32,
     /// Attempts to connect again that had to be made once more.
     pub retries: AtomicU32,
     /// The first number that has not been published yet.
@@ -70,6 +72,7 @@ impl Board {
             closed_1008: AtomicU32::new(0),
             closed_told: AtomicU32::new(0),
             closed_tcp: AtomicU32::new(0),
+            dropped: AtomicU32::new(0),
             retries: AtomicU32::new(0),
             published: AtomicU64::new(0),
             deliveries: AtomicU64::new(0),

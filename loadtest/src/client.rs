@@ -129,6 +129,10 @@ pub struct Plan {
     pub handshake: bool,
     /// Set when the run gives up: no further connects.
     pub stop: AtomicBool,
+    /// Set while there is no server: connects wait.
+    pub hold: AtomicBool,
+    /// A connection that the server ends connects again, after the last position it has seen.
+    pub returns: bool,
     /// Number of the first topic.
     pub first_topic: u32,
     /// The first message that is published after all stand.
@@ -274,7 +278,7 @@ impl Client {
     }
 
     fn open_more(&mut self) {
-        while self.connecting < self.connecting_max && !self.plan.stop.load(Relaxed) {
+        while self.connecting < self.connecting_max && !self.plan.stop.load(Relaxed) && !self.plan.hold.load(Relaxed) {
             if let Some(at) = self.to_reopen.pop_front() {
                 let stream = self.open(self.connections[at].index, at).ok();
                 self.opened(at, stream);
@@ -419,7 +423,7 @@ impl Client {
     }
 
     fn ended_by_tcp(&mut self, at: usize) {
-        if self.connections[at].phase == Phase::Live {
+        if self.connections[at].phase == Phase::Live && !self.plan.returns {
             self.plan.board.closed_tcp.fetch_add(1, Relaxed);
         }
         self.ended(at);
@@ -571,6 +575,12 @@ impl Client {
         connection.stream = None;
         connection.spill = None;
         match std::mem::replace(&mut connection.phase, Phase::Gone) {
+            Phase::Live if self.plan.returns => {
+                connection.again = true;
+                self.to_reopen.push_back(at);
+                self.plan.board.connected.fetch_sub(1, Relaxed);
+                self.plan.board.dropped.fetch_add(1, Relaxed);
+            }
             Phase::Live => {
                 self.plan.board.closed.fetch_add(1, Relaxed);
                 self.plan.board.wake();

@@ -63,6 +63,7 @@ pub struct Order {
     pub first_number: u64,
     pub receive_buffer: Option<usize>,
     pub may_close: bool,
+    pub returns: bool,
 }
 
 struct Member {
@@ -92,6 +93,8 @@ impl Fleet {
             sources,
             handshake: order.handshake,
             stop: AtomicBool::new(false),
+            hold: AtomicBool::new(false),
+            returns: order.returns,
             first_topic: order.first_topic,
             first_number: order.first_number,
             receive_buffer: order.receive_buffer,
@@ -144,6 +147,16 @@ impl Fleet {
         self.members.iter().try_for_each(|member| member.tell(Command::Wake))
     }
 
+    /// Nobody connects until [`Fleet::go_on`]: there is no server.
+    pub fn hold(&self) {
+        self.plan.hold.store(true, Relaxed);
+    }
+
+    pub fn go_on(&self) -> Result<(), String> {
+        self.plan.hold.store(false, Relaxed);
+        self.members.iter().try_for_each(Member::wake)
+    }
+
     /// Cuts a share of the connections off, which then connect again by themselves; tells how many.
     pub fn cut(&self, percent: u32, from: u32) -> Result<u32, String> {
         self.ask(|reply| Command::Cut { percent, from, reply })
@@ -180,6 +193,10 @@ impl Fleet {
 impl Member {
     fn tell(&self, command: Command) -> Result<(), String> {
         self.commands.send(command).map_err(|_| "a client thread has ended".to_owned())?;
+        self.wake()
+    }
+
+    fn wake(&self) -> Result<(), String> {
         self.waker.wake().map_err(|error| format!("a client thread cannot be woken: {error}"))
     }
 }

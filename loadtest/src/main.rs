@@ -10,6 +10,7 @@ mod layout;
 mod limit;
 mod marker;
 mod options;
+mod persistent;
 mod probe;
 mod proc;
 mod progress;
@@ -17,6 +18,7 @@ mod publisher;
 mod report;
 mod round;
 mod scenarios;
+mod server;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -64,6 +66,7 @@ fn end_by_force(after: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(after);
         eprintln!("loadtest: still running {after:?} after its start, giving up");
+        server::end();
         std::process::exit(1);
     });
 }

@@ -173,6 +173,10 @@ pub struct Options {
     /// Percent of the subscribers that `storm` cuts off, and that each second of `soak` does [default: 100, of soak 10]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub share: Option<u32>,
+    /// With `storm`: instead of cutting the subscribers off, kills the server with SIGKILL and starts it again; this command, in words
+    /// without quotes, starts it both times
+    #[arg(long, conflicts_with_all = ["server_pid", "share"])]
+    pub kill: Option<String>,
     /// Subscribers of `slow` that stop reading; they come on top of --connections
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub stalled: u32,
@@ -214,7 +218,7 @@ impl Options {
     }
 
     pub fn publish_to(&self) -> PublishTo {
-        let websocket = self.scenario == Scenario::Burst || self.dialect == Wire::Plain || self.unstored;
+        let websocket = self.scenario == Scenario::Burst || self.dialect == Wire::Plain || self.unstored || self.kill.is_some();
         self.publish_to.unwrap_or(match self.dialect {
             Wire::Resources => PublishTo::Document,
             Wire::PushStream | Wire::ActionCable | Wire::Plain if websocket => PublishTo::Publish,
@@ -241,6 +245,14 @@ impl Options {
         }
         if self.topics_per_connection > self.topics {
             return Some("--topics-per-connection must not be above --topics");
+        }
+        if self.kill.is_some() && (self.scenario != Scenario::Storm || self.publish_to() != PublishTo::Publish) {
+            return Some(
+                "--kill belongs to storm, and publishes through /publish: what was not answered is published again under its id",
+            );
+        }
+        if self.kill.as_ref().is_some_and(|command| command.trim().is_empty()) {
+            return Some("--kill needs the command that starts the server");
         }
         if self.limit_ratio && !matches!(self.scenario, Scenario::Fanout | Scenario::Burst) {
             return Some("--limit-ratio belongs to fanout and burst");
@@ -360,6 +372,8 @@ mod tests {
             "fanout --publish-to document",
             "fanout --dialect resources --unstored",
             "storm --unstored",
+            "fanout --kill server",
+            "storm --kill server --publish-to pub",
             "fanout --unstored --publish-to pub",
             "idle --hold 2m",
             "fanout --key a\tb",

@@ -2,7 +2,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub struct Publisher {
     key: Option<String>,
     topics: Vec<String>,
     stored: bool,
+    /// Messages on `/publish` have ids that begin so: a repeated one is published once.
+    ids: Option<String>,
     stream: TcpStream,
     out: Vec<u8>,
     text: Vec<u8>,
@@ -42,11 +44,21 @@ struct Answers {
     /// ns from the sending of a message to its answer.
     times: Mutex<Histogram<u64>>,
     failure: Mutex<Option<String>>,
+    /// It has failed because the connection has ended.
+    lost: AtomicBool,
 }
 
 impl Answers {
     fn fail(&self, reason: String) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    }
+
+    fn lose(&self, reason: String) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = Some(reason);
+            self.lost.store(true, Relaxed);
+        }
     }
 
     fn answered(&self) {
@@ -96,10 +108,27 @@ impl Publisher {
             sent_at: Mutex::new(VecDeque::new()),
             times: Mutex::new(latency_histogram()),
             failure: Mutex::new(None),
+            lost: AtomicBool::new(false),
         });
         let reader = Reader { form, stream: stream.try_clone().map_err(words)?, held: early, answers: Arc::clone(&answers) };
         std::thread::Builder::new().name("publisher answers".into()).spawn(move || reader.run()).map_err(words)?;
-        Ok(Publisher { form, host, key, topics, stored, stream, out: Vec::new(), text: Vec::new(), sent: 0, answers })
+        Ok(Publisher { form, host, key, topics, stored, ids: None, stream, out: Vec::new(), text: Vec::new(), sent: 0, answers })
+    }
+
+    /// Gives each message an id that begins so.
+    pub fn with_ids(mut self, ids: Option<String>) -> Publisher {
+        self.ids = ids;
+        self
+    }
+
+    /// How many messages have been answered.
+    pub fn answered(&self) -> u64 {
+        self.answers.count.load(Relaxed)
+    }
+
+    /// The connection has ended, and the server had refused nothing before.
+    pub fn is_lost(&self) -> bool {
+        self.answers.lost.load(Relaxed)
     }
 
     /// ns from the sending of each message to its answer, so far; what follows is counted anew.
@@ -126,7 +155,7 @@ impl Publisher {
 }
 
 impl Publish for Publisher {
-    fn publish(&mut self, _number: u64, topic: u32, payload: &[u8]) -> Result<(), String> {
+    fn publish(&mut self, number: u64, topic: u32, payload: &[u8]) -> Result<(), String> {
         let topic = &self.topics[topic as usize];
         self.out.clear();
         match self.form {
@@ -146,13 +175,19 @@ impl Publish for Publisher {
                 self.text.clear();
                 write!(self.text, "{{\"topic\":\"{topic}\",\"data\":").expect("a Vec takes every byte");
                 self.text.extend_from_slice(payload);
+                if let Some(ids) = &self.ids {
+                    write!(self.text, ",\"id\":\"{ids}-{number}\"").expect("a Vec takes every byte");
+                }
                 self.text.extend_from_slice(if self.stored { b"}" } else { b",\"store\":false}" });
                 frames::write_masked(&mut self.out, frames::TEXT, &self.text);
             }
         }
         self.sent += 1;
         self.answers.sent_at.lock().unwrap_or_else(PoisonError::into_inner).push_back(Instant::now());
-        self.stream.write_all(&self.out).map_err(|error| self.failure().unwrap_or_else(|| format!("publisher: {error}")))
+        self.stream.write_all(&self.out).map_err(|error| {
+            self.answers.lose(format!("publisher: {error}"));
+            self.failure().unwrap_or_default()
+        })
     }
 
     fn failure(&self) -> Option<String> {
@@ -227,10 +262,10 @@ impl Reader {
                 return self.answers.fail("publisher: an answer is too long".to_owned());
             }
             match self.stream.read(&mut buffer) {
-                Ok(0) => return self.answers.fail("publisher: the server closed the connection".to_owned()),
+                Ok(0) => return self.answers.lose("publisher: the server closed the connection".to_owned()),
                 Ok(bytes) => self.held.extend_from_slice(&buffer[..bytes]),
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted) => {}
-                Err(error) => return self.answers.fail(format!("publisher: {error}")),
+                Err(error) => return self.answers.lose(format!("publisher: {error}")),
             }
         }
     }

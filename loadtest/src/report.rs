@@ -103,6 +103,8 @@ impl std::fmt::Display for Quantiles {
 #[derive(Serialize)]
 pub struct Storm {
     pub cut: u32,
+    /// From the death of the server until another one listened, if it was killed.
+    pub down_seconds: Option<f64>,
     /// Until all subscriptions stood again.
     pub standing_seconds: f64,
     /// Until all had everything that was published before that.
@@ -342,6 +344,9 @@ impl Report {
         }
         if let Some(storm) = &self.storm {
             cells.push(("cut", storm.cut.to_string()));
+            if let Some(down) = storm.down_seconds {
+                cells.push(("s without server", format!("{down:.2}")));
+            }
             cells.push(("s until standing / live", format!("{:.2} / {:.2}", storm.standing_seconds, storm.live_seconds)));
             cells.push(("reconnect/s", format!("{:.0}", storm.reconnects_per_second)));
             cells.push(("retries", storm.retries.to_string()));

@@ -17,10 +17,17 @@ struct Run {
 
 /// Runs the load client with the words of `line`; the short times keep a failing run short.
 fn loadtest(line: &str) -> Run {
+    loadtest_with(line, &[], &[])
+}
+
+/// The same with arguments that are no single words, and for the processes that it starts.
+fn loadtest_with(line: &str, more: &[&str], environment: &[(&str, &str)]) -> Run {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let json = std::env::temp_dir().join(format!("loadtest-{}-{}.json", std::process::id(), RUNS.fetch_add(1, Relaxed)));
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(line.split_whitespace())
+        .args(more)
+        .envs(environment.iter().copied())
         .args(["--settle", "50ms", "--stall", "1s", "--timeout", "30s", "--token", "listener", "--key", "backend", "--json"])
         .arg(&json)
         .output()
@@ -189,6 +196,57 @@ fn after_a_storm_everybody_resumes_and_a_server_that_forgets_is_found_out() {
     let forgetful = against(Fault::Forgets, line);
     assert_eq!(forgetful.code, Some(1), "{}", forgetful.table);
     assert!(forgetful.json["missing"].as_u64().expect("counted") > 0, "{}", forgetful.table);
+}
+
+const ADDRESS: &str = "LOADTEST_FAKE_ADDRESS";
+const MEMORY: &str = "LOADTEST_FAKE_MEMORY";
+const FORGETS: &str = "LOADTEST_FAKE_FORGETS";
+
+/// No test, but the process that `storm --kill` starts and kills below.
+#[test]
+#[ignore = "a server, which never ends"]
+fn serve_as_a_process() {
+    let Ok(address) = std::env::var(ADDRESS) else { return };
+    let fault = if std::env::var(FORGETS).is_ok() { Fault::Forgets } else { Fault::None };
+    let _server = Fake::with_memory(&address, &std::env::var(MEMORY).expect("a file"), fault);
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A storm over a server that is killed, and the numbers that it sent, in their order.
+fn killed(name: &str, more: &[(&str, &str)]) -> (Run, Vec<u64>) {
+    let memory = std::env::temp_dir().join(format!("loadtest-{}-{name}.memory", std::process::id()));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("bound").port();
+    let (address, file) = (format!("127.0.0.1:{port}"), memory.to_str().expect("a path of letters"));
+    let server = format!("{} --exact --ignored serve_as_a_process", std::env::current_exe().expect("runs").display());
+    let line = format!("storm --connections 50 --rate 200 --connecting 1 --address {address}");
+    let environment: Vec<_> = [(ADDRESS, &*address), (MEMORY, file)].into_iter().chain(more.iter().copied()).collect();
+    let run = loadtest_with(&line, &["--kill", &server], &environment);
+    let sent = std::fs::read_to_string(&memory).expect("it was written");
+    // It is in the directory for what is temporary.
+    let _ = std::fs::remove_file(&memory);
+    let number = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")[0][0].as_u64().expect("a number");
+    (run, sent.lines().map(number).collect())
+}
+
+#[test]
+fn after_the_death_of_a_server_everybody_resumes_at_the_next_and_one_that_forgets_is_found_out() {
+    let (run, sent) = killed("remembers", &[]);
+    assert_eq!(run.code, Some(0), "{}", run.table);
+    let storm = &run.json["storm"];
+    assert_eq!((&storm["cut"], &run.json["missing"], &run.json["disorder"]), (&50.into(), &0.into(), &0.into()));
+    let seconds = |name: &str| storm[name].as_f64().expect(name);
+    assert!(0.0 < seconds("down_seconds") && seconds("down_seconds") <= seconds("standing_seconds"), "{storm}");
+    assert!(seconds("standing_seconds") <= seconds("live_seconds"), "{storm}");
+    assert!(run.json["server_cpu"]["microseconds"].as_f64().expect("of both processes") > 0.0);
+    // Everybody got every message, each was sent once although the one in between was published again.
+    assert_eq!(run.json["deliveries"], (sent.len() as u64 - 10) * 50, "without the warm-up");
+    assert_eq!(sent, (1..=sent.len() as u64).collect::<Vec<_>>());
+
+    let (run, _) = killed("forgets", &[(FORGETS, "1")]);
+    assert_eq!(run.code, Some(1), "{}", run.table);
+    assert!(run.json["missing"].as_u64().expect("counted") > 0, "{}", run.table);
 }
 
 #[test]

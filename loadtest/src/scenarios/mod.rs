@@ -341,6 +341,7 @@ impl Run {
             first_number: 0,
             receive_buffer: None,
             may_close: false,
+            returns: options.kill.is_some(),
         }
     }
 

@@ -1,4 +1,6 @@
 //! A tiny push_stream server of threads and tungstenite, which can be told to misbehave.
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,9 +71,29 @@ struct State {
     /// Number, channel and frame of everything sent.
     sent: Vec<(u64, String, String)>,
     subscribers: Vec<Subscriber>,
+    /// Ids of messages: a repeated one is only answered.
+    ids: HashSet<String>,
+    /// Where what is sent is written down for the next process: one line of JSON each.
+    memory: Option<File>,
     /// Connections that are kept open and get nothing.
     silent: Vec<TcpStream>,
     pongs: u64,
+}
+
+impl State {
+    fn new(fault: Fault) -> State {
+        State {
+            fault,
+            published: 0,
+            held: None,
+            sent: Vec::new(),
+            subscribers: Vec::new(),
+            ids: HashSet::new(),
+            memory: None,
+            silent: Vec::new(),
+            pongs: 0,
+        }
+    }
 }
 
 /// A running server; its threads end with the test process.
@@ -82,10 +104,27 @@ pub struct Fake {
 
 impl Fake {
     pub fn start(fault: Fault) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        Fake::listen("127.0.0.1:0", State::new(fault))
+    }
+
+    /// A server that goes on with what is in this file, unless it forgets.
+    pub fn with_memory(address: &str, file: &str, fault: Fault) -> Fake {
+        let mut state = State::new(fault);
+        let memory = OpenOptions::new().create(true).read(true).append(true).open(file).expect("opens");
+        for line in BufReader::new(&memory).lines().filter(|_| fault != Fault::Forgets) {
+            let (sent, id): ((u64, String, String), Option<String>) =
+                serde_json::from_str(&line.expect("reads")).expect("a whole line");
+            state.published = sent.0;
+            state.sent.push(sent);
+            state.ids.extend(id);
+        }
+        state.memory = Some(memory);
+        Fake::listen(address, state)
+    }
+
+    fn listen(address: &str, state: State) -> Fake {
+        let listener = TcpListener::bind(address).expect("binds");
         let address = listener.local_addr().expect("bound");
-        let state =
-            State { fault, published: 0, held: None, sent: Vec::new(), subscribers: Vec::new(), silent: Vec::new(), pongs: 0 };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -211,7 +250,7 @@ fn publish_http(
         if lock(state).fault == Fault::RefusesPublish {
             stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")?;
         } else {
-            deliver(state, channel, &String::from_utf8_lossy(&body));
+            deliver(state, channel, &String::from_utf8_lossy(&body), None);
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{}\r\n")?;
         }
         request = head(&mut reader)?;
@@ -224,7 +263,10 @@ fn publish_websocket(mut stream: TcpStream, request: &[String], state: &Mutex<St
     loop {
         let text = socket.read().map_err(io::Error::other)?.into_text().map_err(io::Error::other)?;
         let message: serde_json::Value = serde_json::from_str(&text).map_err(io::Error::other)?;
-        deliver(state, message["topic"].as_str().expect("a topic"), &message["data"].to_string());
+        let id = message["id"].as_str();
+        if id.is_none_or(|id| !lock(state).ids.contains(id)) {
+            deliver(state, message["topic"].as_str().expect("a topic"), &message["data"].to_string(), id);
+        }
         let answer = if lock(state).fault == Fault::RefusesPublish { r#"{"error":"Busy"}"# } else { r#"{"seq":1}"# };
         socket.send(Message::text(answer)).map_err(io::Error::other)?;
     }
@@ -235,7 +277,7 @@ fn hears(channels: &str, channel: &str) -> bool {
     channels.split('/').any(|own| own == channel)
 }
 
-fn deliver(state: &Mutex<State>, channel: &str, text: &str) {
+fn deliver(state: &Mutex<State>, channel: &str, text: &str, id: Option<&str>) {
     let mut state = lock(state);
     if let Fault::Delays(time) = state.fault {
         std::thread::sleep(time);
@@ -244,26 +286,33 @@ fn deliver(state: &Mutex<State>, channel: &str, text: &str) {
     match (state.fault, state.published) {
         (Fault::Swaps, 3) => state.held = Some((channel.to_owned(), text.to_owned())),
         (Fault::Swaps, 4) => {
-            send(&mut state, channel, text);
+            send(&mut state, channel, text, id);
             if let Some((channel, text)) = state.held.take() {
-                send(&mut state, &channel, &text);
+                send(&mut state, &channel, &text, id);
             }
         }
         (Fault::Doubles, 3) => {
-            send(&mut state, channel, text);
+            send(&mut state, channel, text, id);
             state.published = 3_000;
-            send(&mut state, channel, text);
+            send(&mut state, channel, text, id);
         }
-        _ => send(&mut state, channel, text),
+        _ => send(&mut state, channel, text, id),
     }
 }
 
-fn send(state: &mut State, channel: &str, text: &str) {
+fn send(state: &mut State, channel: &str, text: &str, id: Option<&str>) {
     let frame = format!(
         r#"{{"id":{},"channel":"{channel}","message":{text},"tag":"{}","time":"T= no marker"}}"#,
         state.published, state.published
     );
-    state.sent.push((state.published, channel.to_owned(), frame.clone()));
+    let sent = (state.published, channel.to_owned(), frame.clone());
+    if let Some(memory) = &mut state.memory {
+        // In one write: a process that is killed leaves whole lines.
+        let line = serde_json::to_string(&(&sent, id)).expect("strings and a number") + "\n";
+        memory.write_all(line.as_bytes()).expect("writes");
+    }
+    state.ids.extend(id.map(str::to_owned));
+    state.sent.push(sent);
     let (fault, published) = (state.fault, state.published);
     for (at, subscriber) in state.subscribers.iter_mut().enumerate() {
         let skipped = match (fault, published) {
