@@ -175,7 +175,7 @@ struct Connection {
     cursor: Vec<u8>,
     /// The server said that messages before the next one are lost.
     gap: bool,
-    /// It stood before: an attempt that fails is made again.
+    /// An attempt that fails is made again: it stood before, or its server has just begun.
     again: bool,
 }
 
@@ -289,7 +289,9 @@ impl Client {
             let stream = self.open(index, at).ok();
             let next = self.plan.board.layout.following(index, self.plan.first_number);
             let (phase, spill, cursor) = (Phase::Gone, None, Vec::new());
-            self.connections.push(Connection { stream: None, phase, index, next, spill, cursor, gap: false, again: false });
+            // A server that has just begun does not listen on all its cores yet.
+            let again = self.plan.returns;
+            self.connections.push(Connection { stream: None, phase, index, next, spill, cursor, gap: false, again });
             self.opened(at, stream);
         }
     }

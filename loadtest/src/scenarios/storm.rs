@@ -131,7 +131,7 @@ fn watch(
         }
     };
     std::thread::sleep(settle);
-    let (published, started) = (board.published.load(Relaxed), Instant::now());
+    let (published, retries, started) = (board.published.load(Relaxed), board.retries.load(Relaxed), Instant::now());
     let (cut, killed) = match server {
         None => (fleet.cut(options.share.unwrap_or(100), 0)?, None),
         Some(server) => {
@@ -177,7 +177,7 @@ fn watch(
         standing_seconds: standing.as_secs_f64(),
         live_seconds: live.as_secs_f64(),
         reconnects_per_second: f64::from(cut) / standing.as_secs_f64().max(1e-9),
-        retries: board.retries.load(Relaxed),
+        retries: board.retries.load(Relaxed) - retries,
         published_meanwhile,
     };
     Ok((storm, killed.map(|(killed, _)| killed)))
