@@ -1,13 +1,14 @@
-//! Tokens that the server issues, and ids that nobody can guess either: made from one seed, none of them twice.
+//! Tokens that the server issues, ids of records and salts: made from one seed, none of them twice.
 
 use super::digest;
 use crate::exchange::TokenDigest;
+use crate::record::RecordId;
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Makes tokens and ids that nobody can guess, none of them twice.
+/// Makes tokens, ids and salts that nobody can guess, none of them twice.
 pub struct Source {
     seed: [u8; 32],
     made: AtomicU64,
@@ -24,10 +25,17 @@ impl Source {
         BASE64URL_NOPAD.encode(&self.next(b"token"))
     }
 
-    /// The bits of a version 4 UUID (RFC 9562, section 5.4).
-    pub fn uuid(&self) -> u128 {
-        let bytes: [u8; 16] = self.next(b"uuid").first_chunk().copied().expect("32 bytes hold 16");
-        u128::from_be_bytes(bytes) & !(0xf << 76 | 0b11 << 62) | 4 << 76 | 0b10 << 62
+    pub fn record_id(&self) -> RecordId {
+        RecordId::from_random(self.bytes(b"record"))
+    }
+
+    /// For one password.
+    pub fn salt(&self) -> [u8; 16] {
+        self.bytes(b"salt")
+    }
+
+    fn bytes(&self, of: &[u8]) -> [u8; 16] {
+        self.next(of).first_chunk().copied().expect("32 bytes hold 16")
     }
 
     fn next(&self, of: &[u8]) -> [u8; 32] {
@@ -63,7 +71,7 @@ mod tests {
     #[test]
     fn ep_32_ids_are_version_4_uuids() {
         let source = Source::new([1; 32]);
-        let ids: Vec<u128> = (0..1000).map(|_| source.uuid()).collect();
+        let ids: Vec<u128> = (0..1000).map(|_| source.record_id().0).collect();
         let (all, any) = ids.iter().fold((u128::MAX, 0), |(all, any), id| (all & id, any | id));
         let fixed = 0xf_u128 << 76 | 0b11 << 62;
         assert_eq!((all, any), (4 << 76 | 0b10 << 62, !fixed | 4 << 76 | 0b10 << 62), "every other bit is random");

@@ -1,6 +1,7 @@
 //! What all connections of one configuration have in common, and what outlives a reload: the endpoints in force, who is connected,
 //! and what has failed.
 
+use super::account;
 use super::checks::Reject;
 use super::encoders::Encodings;
 use super::failures::{Failures, origin_of};
@@ -282,7 +283,7 @@ impl Endpoint {
         EndpointSettings {
             name: self.topic.clone(),
             generation: self.generation,
-            users: self.options.users.iter().map(|user| new_user(user, RecordId(ids.uuid()))).collect(),
+            users: self.options.users.iter().map(|user| new_user(user, ids.record_id())).collect(),
             removed_ttl: self.shared.options.removed_endpoint_ttl,
         }
     }
@@ -290,9 +291,8 @@ impl Endpoint {
 
 /// A user of the configuration.
 fn new_user(user: &options::User, id: RecordId) -> NewRecord {
-    let data = serde_json::json!({ "username": user.username }).to_string();
-    let names = [format!("username\0{}", user.username).into()];
-    let account = Account { names: names.into(), password: user.password_hash.as_str().into() };
+    let (data, names) = account::configured(&user.username);
+    let account = Account { names, password: user.password_hash.as_str().into() };
     NewRecord { id, owner: Some(id), data: data.into_bytes().into(), account: Some(Box::new(account)) }
 }
 

@@ -41,7 +41,7 @@ impl Registration {
 
     fn create(&mut self, context: &Context, (data, names): (String, Names), hashed: Hashed, actions: &mut Actions) {
         let names = names.into_names();
-        let id = RecordId(context.source.uuid());
+        let id = context.source.record_id();
         let account = Some(Box::new(Account { names: names.clone(), password: hashed.into() }));
         self.stage = Stage::Creating(names);
         let record = NewRecord { id, owner: Some(id), data: data.into_bytes().into(), account };
@@ -156,6 +156,6 @@ pub fn sent(body: Body) -> Result<Sent, Failure> {
 }
 
 fn hash(context: &Context, password: String, actions: &mut Actions) {
-    let salt = context.source.uuid().to_be_bytes();
+    let salt = context.source.salt();
     actions.work(WorkQueue::Passwords, move || -> Hashed { password::hash(&password, salt) });
 }

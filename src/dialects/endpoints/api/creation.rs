@@ -6,7 +6,7 @@ use super::call::{Context, Operation, refused};
 use super::intake::Body;
 use crate::exchange::{AlterRefusal, Alteration, Answer, NewRecord};
 use crate::http::response::json;
-use crate::record::{Record, RecordId};
+use crate::record::Record;
 use crate::session::Actions;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Operation for Creation {
             Body::Files(files) => files,
         };
         let owner = context.owner();
-        let record = |data: Vec<u8>| NewRecord { id: RecordId(context.source.uuid()), owner, data: data.into(), account: None };
+        let record = |data: Vec<u8>| NewRecord { id: context.source.record_id(), owner, data: data.into(), account: None };
         context.alter(Alteration::Create(data.into_iter().map(record).collect()), None, actions);
     }
 
