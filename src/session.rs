@@ -229,7 +229,7 @@ pub enum Delivery {
 pub enum WorkQueue {
     /// Hashes that are slow on purpose.
     Passwords,
-    /// Merges of large documents.
+    /// Merges of large documents, and long lists.
     Documents,
 }
 

@@ -150,6 +150,8 @@ pub fn refused(refusal: AlterRefusal) -> Failure {
 pub struct Call {
     context: Context,
     stage: Stage,
+    /// Bytes that its body had, as far as they were kept.
+    collected: usize,
 }
 
 enum Stage {
@@ -179,7 +181,7 @@ impl Call {
         if let Caller::Master(_) = caller {
             context.who = Who::Master(None);
         }
-        let mut call = Call { context, stage: Stage::Answered };
+        let mut call = Call { context, stage: Stage::Answered, collected: 0 };
         match caller {
             Caller::Asks(token) | Caller::Master(Some(token)) => {
                 call.stage = Stage::Identifying { token, peer: request.peer, plan };
@@ -241,6 +243,7 @@ impl Call {
         {
             return self.context.reject(Reject::NoToken, actions);
         }
+        self.collected = intake.held_bytes();
         match intake.finish() {
             Ok(body) => self.operate(operation, body, actions),
             Err(failure) => self.fail(failure, actions),
@@ -302,6 +305,10 @@ impl Session for Call {
 
     fn draining(&mut self, _actions: &mut Actions) {
         self.context.stopping = true;
+    }
+
+    fn collected_bytes(&self) -> usize {
+        if let Stage::Receiving(_, intake) = &self.stage { intake.held_bytes() } else { self.collected }
     }
 
     fn accepts_input(&self) -> bool {

@@ -65,6 +65,14 @@ impl Intake {
         }
     }
 
+    /// Bytes that it keeps of what has arrived.
+    pub fn held_bytes(&self) -> usize {
+        match &self.content {
+            Content::Whole { bytes, .. } => bytes.len(),
+            Content::Form(upload) => upload.held_bytes(),
+        }
+    }
+
     /// The body has ended.
     ///
     /// # Errors

@@ -103,3 +103,6 @@ fn plan(asked: &Asked<'_>, endpoint: &Arc<Endpoint>) -> Result<Plan, Failure> {
         _ => Err(Failure::MethodNotAllowed),
     }
 }
+
+#[cfg(test)]
+mod tests;
