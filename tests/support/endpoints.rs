@@ -1,7 +1,9 @@
 //! A raw listener of the dialect `endpoints`, and what the servers of its tests are told.
 
+use super::client::UPGRADE;
 use super::{Client, Door, LISTEN, Response, Server, config, dev, masked};
 use fanwire::config::Config;
+use serde_json::value::RawValue;
 use std::ops::{Deref, DerefMut};
 
 /// Of the documents' project, as in `fanwire dev`.
@@ -134,3 +136,186 @@ pub fn expect_refusal(mut client: Client, target: &str, fields: &str, code: u16,
     client.send(masked(0x88, &code.to_be_bytes()));
     client.expect_end();
 }
+
+/// A record as an answer over HTTP shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub id: String,
+    /// The text as it came.
+    pub data: String,
+    pub created: String,
+    pub updated: String,
+}
+
+impl Record {
+    /// Fails the test unless the text is exactly in the form of a record over HTTP.
+    #[track_caller]
+    pub fn parse(text: &str) -> Record {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase")]
+        struct Form<'a> {
+            unique_id: String,
+            #[serde(borrow)]
+            data: &'a RawValue,
+            created_at: String,
+            updated_at: String,
+        }
+        let form: Form<'_> = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let record =
+            Record { id: form.unique_id, data: form.data.get().to_owned(), created: form.created_at, updated: form.updated_at };
+        assert_eq!(text, record.over_http(), "the order of its members");
+        record
+    }
+
+    pub fn over_http(&self) -> String {
+        let Record { id, data, created, updated } = self;
+        format!(r#"{{"uniqueId":"{id}","data":{data},"createdAt":"{created}","updatedAt":"{updated}"}}"#)
+    }
+
+    pub fn in_message(&self) -> String {
+        let Record { id, data, created, updated } = self;
+        format!(r#"{{"data":{data},"uniqueId":"{id}","updatedAt":"{updated}","createdAt":"{created}"}}"#)
+    }
+
+    /// What listeners are told of a change.
+    pub fn event(&self, kind: &str) -> String {
+        format!(r#"{{"type":"{kind}","record":{}}}"#, self.in_message())
+    }
+}
+
+/// One who changes records over HTTP; connects again when the server has closed its connection while idle.
+pub struct Writer {
+    door: Door,
+    reactor: usize,
+    client: Option<Client>,
+    /// More parameters of each request.
+    query: String,
+    /// Whole lines of each request.
+    fields: String,
+}
+
+impl Writer {
+    /// With nothing but the key.
+    pub fn on(door: &Door, reactor: usize) -> Writer {
+        Writer { door: *door, reactor, client: None, query: String::new(), fields: String::new() }
+    }
+
+    /// With this token.
+    pub fn of_user(door: &Door, reactor: usize, token: &str) -> Writer {
+        Writer { fields: bearer(token), ..Writer::on(door, reactor) }
+    }
+
+    /// With the master key.
+    pub fn master(door: &Door, reactor: usize) -> Writer {
+        Writer { query: format!("masterKey={MASTER_KEY}"), ..Writer::on(door, reactor) }
+    }
+
+    #[track_caller]
+    pub fn call(&mut self, method: &str, target: &str, fields: &str, body: &[u8]) -> Response {
+        if self.client.as_mut().is_some_and(|client| client.has_ended()) {
+            self.client = None;
+        }
+        let client = self.client.get_or_insert_with(|| Client::on(&self.door, self.reactor));
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{fields}\r\n", body.len());
+        client.send([head.as_bytes(), body].concat());
+        let answer = client.response();
+        if answer.field("Connection") == Some("close") {
+            self.client = None;
+        }
+        answer
+    }
+
+    /// A request with a JSON body at an endpoint of `rested`.
+    #[track_caller]
+    pub fn ask(&mut self, method: &str, endpoint: &str, query: &str, body: &str) -> Response {
+        let all = [self.query.as_str(), query].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+        let fields = format!("{}Content-Type: application/json\r\n", self.fields);
+        self.call(method, &target(endpoint, &all), &fields, body.as_bytes())
+    }
+
+    #[track_caller]
+    fn change(&mut self, method: &str, endpoint: &str, query: &str, body: &str) -> Record {
+        let answer = self.ask(method, endpoint, query, body);
+        assert_eq!(answer.status, if method == "POST" { 201 } else { 200 }, "{method} {endpoint}: {answer:?}");
+        Record::parse(answer.text())
+    }
+
+    #[track_caller]
+    pub fn post(&mut self, endpoint: &str, data: &str) -> Record {
+        self.change("POST", endpoint, "", data)
+    }
+
+    #[track_caller]
+    pub fn put(&mut self, endpoint: &str, id: &str, data: &str) -> Record {
+        self.change("PUT", endpoint, &format!("uniqueId={id}"), data)
+    }
+
+    #[track_caller]
+    pub fn patch(&mut self, endpoint: &str, id: &str, patch: &str) -> Record {
+        self.change("PATCH", endpoint, &format!("uniqueId={id}"), patch)
+    }
+
+    #[track_caller]
+    pub fn delete(&mut self, endpoint: &str, id: &str) -> Record {
+        self.change("DELETE", endpoint, &format!("uniqueId={id}"), "")
+    }
+
+    /// The records that may be seen.
+    #[track_caller]
+    pub fn list(&mut self, endpoint: &str) -> Vec<Record> {
+        let answer = self.ask("GET", endpoint, "", "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let list: Vec<&RawValue> = serde_json::from_str(answer.text()).unwrap_or_else(|error| panic!("{error}: {answer:?}"));
+        list.into_iter().map(|text| Record::parse(text.get())).collect()
+    }
+
+    /// A user of this endpoint who has registered; everybody's password is [`PASSWORD`].
+    #[track_caller]
+    pub fn register(&mut self, endpoint: &str, name: &str) -> Record {
+        self.post(endpoint, &credentials(name))
+    }
+
+    /// A token of a new session of a user.
+    #[track_caller]
+    pub fn login(&mut self, endpoint: &str, name: &str) -> String {
+        let answer = self.ask("POST", endpoint, "login=true&noATCookie=true", &credentials(name));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let field = answer.field("Authorization").unwrap_or_else(|| panic!("a token: {}", answer.raw));
+        field.strip_prefix("Bearer ").unwrap_or_else(|| panic!("a bearer token: {field}")).to_owned()
+    }
+
+    #[track_caller]
+    pub fn logout(&mut self, endpoint: &str, token: &str) {
+        let answer = self.call("POST", &target(endpoint, "logout=true"), &bearer(token), b"");
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+}
+
+pub const PASSWORD: &str = "correct horse battery";
+
+pub fn credentials(name: &str) -> String {
+    format!("{{\"username\":\"{name}\",\"password\":\"{PASSWORD}\"}}")
+}
+
+/// A line that authorizes by this token.
+pub fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+/// The `seq` at the end of a message, and what the message would be without it.
+#[track_caller]
+pub fn numbered(text: &str) -> (String, u64) {
+    let (rest, number) = text.rsplit_once(",\"seq\":").unwrap_or_else(|| panic!("a number at the end: {text}"));
+    let number = number.strip_suffix('}').and_then(|digits| digits.parse().ok());
+    (format!("{rest}}}"), number.unwrap_or_else(|| panic!("a number at the end: {text}")))
+}
+
+/// An upgrade under another host.
+#[track_caller]
+pub fn upgrade_at(client: &mut Client, host: &str, target: &str, fields: &str) -> Response {
+    let usual = UPGRADE.replace("Host: localhost", &format!("Host: {host}"));
+    client.send(format!("GET {target} HTTP/1.1\r\n{usual}{fields}\r\n"));
+    client.response()
+}
+
+pub const YAWE: &str = "app.yawe.dev";
