@@ -1,0 +1,8 @@
+//! The numbered statements of the dialect `endpoints`, over real sockets: one test per statement.
+
+mod cors;
+mod http;
+mod records;
+#[path = "../support/mod.rs"]
+mod support;
+mod uploads;
