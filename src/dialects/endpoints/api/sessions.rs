@@ -68,8 +68,8 @@ impl LoggingIn {
     fn is_limited(&self, context: &Context, now: u64) -> bool {
         let endpoint = context.endpoint();
         let (failed, most) = (&endpoint.shared.failed, endpoint.shared.options.limits.login_failures_per_minute);
-        let as_known = |name: &Box<str>| failed.logins_as.is_full(&(endpoint.topic.clone(), name.clone()), most, now);
-        failed.logins_from.is_full(&self.peer, most, now) || self.name.as_ref().is_some_and(as_known)
+        let as_known = |name: &str| failed.logins_as.is_full(&(endpoint.topic.clone(), name.into()), most, now);
+        failed.logins_from.is_full(&self.peer, most, now) || self.name.as_deref().is_some_and(as_known)
     }
 
     fn failed(&self, context: &Context, actions: &mut Actions) {
