@@ -395,7 +395,7 @@ mod tests {
         for (kind, name) in
             [(ChangeKind::Post, "POST"), (ChangeKind::Put, "PUT"), (ChangeKind::Patch, "PATCH"), (ChangeKind::Delete, "DELETE")]
         {
-            assert_eq!(shown(kind, &[record.clone()]), format!(r#"{{"type":"{name}","record":{one}}}"#));
+            assert_eq!(shown(kind, std::slice::from_ref(&record)), format!(r#"{{"type":"{name}","record":{one}}}"#));
         }
         assert_eq!(shown(ChangeKind::Post, &[record.clone(), record]), format!(r#"{{"type":"POST","record":[{one},{one}]}}"#));
     }

@@ -2,7 +2,8 @@
 
 use super::prefixed::command;
 use super::*;
-use crate::exchange::{Group, Notice, Refusal, Revocation, TokenDigest, Write, WriteRefusal};
+use crate::exchange::{Alter, AlterRefusal, Alteration, Group, Notice, Refusal, Revocation, TokenDigest, Write, WriteRefusal};
+use crate::record::RecordId;
 
 const GROUP: Group = Group { bytes: 2, documents_max: 9, awaited_max: 9 };
 
@@ -38,6 +39,12 @@ impl Session for Reader {
                 condition: None,
                 skip_equal: false,
             }),
+            ["alter", endpoint] => actions.alter(Alter {
+                endpoint: endpoint.into(),
+                what: Alteration::Delete { id: RecordId(1), by: None },
+                records_max: 1,
+                revoke: None,
+            }),
             ["revoke"] => actions.ask(Question::Revoke(Revocation::Token(TokenDigest([7; 32])))),
             _ => panic!("no such command: {text}"),
         }
@@ -58,6 +65,8 @@ impl Session for Reader {
         match answer {
             Answer::Written(Ok(_)) => actions.send(&b"written;"[..]),
             Answer::Written(Err(WriteRefusal::Unavailable)) => actions.send(&b"unavailable;"[..]),
+            Answer::Altered(Err(AlterRefusal::Missing)) => actions.send(&b"nothing;"[..]),
+            Answer::Altered(Err(AlterRefusal::Unavailable)) => actions.send(&b"not altered;"[..]),
             Answer::Document(Some(document)) => actions.show(self.encoding, document),
             Answer::Document(None) => actions.send(&b"unknown;"[..]),
             Answer::Announced => actions.send(&b"announced;"[..]),
@@ -188,6 +197,17 @@ fn writes_share_the_budget_of_unanswered_publications_and_are_answered_in_order(
     let writes = ["1", "2", "3"].map(|value| command(&format!("write $ax {value};")));
     house.send(&writer, writes.concat());
     assert_eq!(writer.got(), "written;written;unavailable;", "name and value count");
+}
+
+#[test]
+fn alterations_share_the_budget_of_unanswered_publications_and_are_answered_in_order() {
+    let mut house = House::new(Limits { unanswered_max: 1, ..limits() });
+    let writer = house.reader(&[]);
+    let asked = ["alter $e", "write $ax 1;", "alter $e"].map(command);
+    house.send(&writer, asked.concat());
+    assert_eq!((writer.got(), house.counted(Counter::RefusedBusy)), ("nothing;unavailable;not altered;".into(), 2));
+    house.send(&writer, command("alter $e"));
+    assert_eq!(writer.got(), "nothing;");
 }
 
 #[test]
