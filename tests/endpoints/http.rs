@@ -1,7 +1,7 @@
-//! EP-63, EP-64, EP-68 and EP-77: what requests over HTTP fail of, and in which order.
+//! EP-63 to EP-65, EP-68 and EP-77: what requests over HTTP fail of, and in which order.
 
 use crate::support::endpoints::{
-    KEY, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, Record, USERS, Writer, bearer, target,
+    BOARD, KEY, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, Record, USERS, Writer, bearer, target,
 };
 use crate::support::{Client, Response, Server};
 
@@ -147,6 +147,39 @@ fn ep_64_failures_of_an_address_are_counted_and_then_all_told_the_same() {
     assert_eq!(client.ask("POST", &target(OPEN, ""), JSON, b"1").status, 201, "who is right is let in");
     server.advance(61.0);
     client.fails("GET", &target(NOTES, ""), &bearer(UNKNOWN_TOKEN), b"", 401, NO_TOKEN);
+}
+
+#[test]
+fn ep_65_another_users_record_and_a_missing_one_are_told_alike() {
+    let server = Server::with_endpoints("");
+    let mut writer = Writer::on(&server, 0);
+    let tokens = ["anna", "bert"].map(|name| {
+        writer.register(USERS, name);
+        writer.login(USERS, name)
+    });
+    let [mut anna, mut bert] =
+        [(1, &tokens[0]), (2, &tokens[1])].map(|(reactor, token)| Writer::of_user(&server, reactor, token));
+    let (record, own) = (anna.post(NOTES, r#"{"a":1}"#), bert.post(NOTES, "2"));
+    let changes = [("PUT", "", "1"), ("PUT", "&strategy=merge", "{}"), ("PUT", "&strategy=replace", "1"), ("PATCH", "", "{}")];
+    for (method, query, body) in changes.into_iter().chain([("GET", "", ""), ("GET", "&dataOnly=true", ""), ("DELETE", "", "")]) {
+        let [other, missing] = [&*record.id, MISSING].map(|id| bert.ask(method, NOTES, &format!("uniqueId={id}{query}"), body));
+        expect(&other, 400, "No record found.");
+        assert_eq!((other.raw, other.body), (missing.raw, missing.body), "{method} {query}");
+    }
+    expect(&bert.ask("GET", NOTES, &format!("fw_after={}", record.id), ""), 400, "No record found.");
+    let both = bert.ask("GET", NOTES, &format!("uniqueId={},{}", record.id, own.id), "");
+    assert_eq!(both.text(), format!("[{}]", own.over_http()), "it is left out like a missing one");
+    assert_eq!((anna.list(NOTES), bert.list(NOTES)), (vec![record.clone()], vec![own.clone()]));
+    assert_eq!(Writer::master(&server, 3).list(NOTES), [record, own], "nothing was changed");
+    // Where others may read they may do nothing else.
+    let record = anna.post(BOARD, "1");
+    assert_eq!(bert.list(BOARD), [record.clone()]);
+    for (method, body) in [("PUT", "2"), ("PATCH", "2"), ("DELETE", "")] {
+        let [other, missing] = [&*record.id, MISSING].map(|id| bert.ask(method, BOARD, &format!("uniqueId={id}"), body));
+        expect(&other, 400, "No record found.");
+        assert_eq!((other.raw, other.body), (missing.raw, missing.body), "{method}");
+    }
+    assert_eq!(anna.delete(BOARD, &record.id), record);
 }
 
 #[test]

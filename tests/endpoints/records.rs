@@ -1,6 +1,6 @@
 //! EP-30 to EP-34, EP-36 to EP-39, EP-57 to EP-62 and EP-84: records over HTTP, and what listeners hear of them.
 
-use crate::support::endpoints::{Listener, OPEN, Record, Writer, target};
+use crate::support::endpoints::{Listener, MASTER_KEY, NOTES, OPEN, Record, USERS, Writer, credentials, target};
 use crate::support::{Client, REACTORS, Server};
 use fanwire::metrics::Counter;
 use serde_json::value::RawValue;
@@ -202,6 +202,24 @@ fn ep_38_failures_and_reads_send_nothing() {
     listeners.iter_mut().for_each(|listener| server.expect_silence(listener));
     let [record] = &writer.list(OPEN)[..] else { panic!("one record") };
     assert_eq!((&record.id, record.data.as_str(), &record.updated), (&id, "[1]", &record.created), "nothing was changed");
+}
+
+#[test]
+fn ep_38_login_and_logout_send_nothing() {
+    let server = Server::with_endpoints("");
+    let mut writer = Writer::on(&server, 1);
+    writer.register(USERS, "anna");
+    let master = format!("masterKey={MASTER_KEY}");
+    let mut listeners: Vec<Listener> = [USERS, NOTES, OPEN].map(|endpoint| Listener::open(&server, 2, endpoint, &master)).into();
+    let token = writer.login(USERS, "anna");
+    writer.logout(USERS, &token);
+    for (query, body) in [("login=true", r#"{"username":"anna","password":"wrong words"}"#), ("logout=true", "")] {
+        assert_eq!(writer.ask("POST", USERS, query, body).status, 401);
+    }
+    assert_eq!(writer.ask("POST", USERS, "", &credentials("anna")).status, 400);
+    listeners.iter_mut().for_each(|listener| server.expect_silence(listener));
+    let record = writer.register(USERS, "bert");
+    listeners[0].expect(&record.event("POST"));
 }
 
 #[test]
