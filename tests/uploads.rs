@@ -36,7 +36,7 @@ static ALLOCATOR: Counting = Counting;
 
 const FILE_BYTES: u64 = 100 << 20;
 /// Of the server and of the test's own clients.
-const GROWTH_BYTES_MAX: isize = 1 << 20;
+const GROWTH_BYTES_MAX: isize = 128 << 10;
 
 /// One piece of a file; no heap is behind it.
 static PIECE: [u8; 64 << 10] = [b'x'; 64 << 10];

@@ -120,7 +120,7 @@ fn ep_70_cookies_from_any_origin_need_the_projects_consent() {
     let without = |text: String| text.replacen("cookie_from_any_origin = true\n", "", 1);
     let check = |text: String| Config::from_toml(&text, "test.toml", Path::new("."));
     config(&text(""));
-    let error = check(without(text(""))).err().expect("it is refused").to_string();
+    let error = check(without(text(""))).expect_err("it is refused").to_string();
     assert!(error.contains("cookie_from_any_origin"), "{error}");
     config(&without(text(&format!("allowed_origins = [\"{SHOP}\"]"))));
     // Where nobody has a cookie there is nothing to consent to.
