@@ -138,7 +138,8 @@ mod tests {
         assert!(failures.count(0, 60, BEGIN + SECOND), "one that is known");
         assert_eq!(failures.lock().times.len(), KEYS_MAX);
         assert!(failures.count(KEYS_MAX, 60, BEGIN + MINUTE));
-        assert_eq!((failures.lock().times.len(), failures.lock().failures), (2, 2));
+        let known = failures.lock();
+        assert_eq!((known.times.len(), known.failures), (2, 2));
     }
 
     #[test]
