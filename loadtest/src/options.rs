@@ -54,6 +54,8 @@ pub enum Wire {
     ActionCable,
     /// Live configurations of the project testProj at /api/realtime; publishing is a PUT
     Resources,
+    /// The endpoint examples/unsecure-endpoint at /api/1/ce, which is the only topic; publishing is a POST of a record
+    Endpoints,
     /// A websocket at /sub/<topic> with bare payloads: what the peers speak
     Plain,
 }
@@ -84,6 +86,8 @@ pub enum PublishTo {
     Publish,
     /// PUT of a document of resources, as with pub
     Document,
+    /// POST of a record of endpoints, as with pub
+    Record,
 }
 
 /// Measures a fan-out server and proves that every subscriber got every message in order.
@@ -156,15 +160,15 @@ pub struct Options {
     /// A round in which nothing arrives for this long ends, and what is not there is missing
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub stall: Duration,
-    /// Key of the publisher, sent as Authorization: Bearer
+    /// Key of the publisher, sent as Authorization: Bearer; endpoints needs none
     #[arg(long)]
     #[serde(skip)]
     pub key: Option<String>,
-    /// Token of the subscribers: auth_token, the key of ApiChannel, or a service key of resources
+    /// Token of the subscribers: auth_token, the key of ApiChannel, or a service key of resources; endpoints needs none
     #[arg(long)]
     #[serde(skip)]
     pub token: Option<String>,
-    /// [default: pub, of burst and of the plain dialect publish, of resources document]
+    /// [default: pub, of burst and of the plain dialect publish, of resources document, of endpoints record]
     #[arg(long, value_enum)]
     pub publish_to: Option<PublishTo>,
     /// Publishes messages that the server does not keep
@@ -221,6 +225,7 @@ impl Options {
         let websocket = self.scenario == Scenario::Burst || self.dialect == Wire::Plain || self.unstored || self.kill.is_some();
         self.publish_to.unwrap_or(match self.dialect {
             Wire::Resources => PublishTo::Document,
+            Wire::Endpoints => PublishTo::Record,
             Wire::PushStream | Wire::ActionCable | Wire::Plain if websocket => PublishTo::Publish,
             Wire::PushStream | Wire::ActionCable | Wire::Plain => PublishTo::Pub,
         })
@@ -283,6 +288,15 @@ impl Options {
         }
         if self.dialect == Wire::ActionCable && self.scenario == Scenario::Storm && self.topics_per_connection > 1 {
             return Some("storm resumes action_cable with one topic per connection");
+        }
+        if self.dialect == Wire::Endpoints && self.topics > 1 {
+            return Some("--topics: endpoints has one, all listen to the same endpoint");
+        }
+        if self.dialect == Wire::Endpoints && self.scenario == Scenario::Soak {
+            return Some("soak makes topics of its own: endpoints has one");
+        }
+        if (self.dialect == Wire::Endpoints) != (self.publish_to() == PublishTo::Record) {
+            return Some("--publish-to record belongs to endpoints, and nothing else does");
         }
         if (self.dialect == Wire::Resources) != (self.publish_to() == PublishTo::Document) {
             return Some("--publish-to document belongs to resources, and nothing else does");
@@ -370,6 +384,13 @@ mod tests {
             "storm --dialect resources",
             "fanout --dialect resources --publish-to pub",
             "fanout --publish-to document",
+            "fanout --dialect endpoints --topics 2",
+            "soak --dialect endpoints",
+            "fanout --dialect endpoints --transport eventsource",
+            "fanout --dialect endpoints --publish-to pub",
+            "fanout --publish-to record",
+            "fanout --dialect endpoints --unstored",
+            "storm --dialect endpoints --kill server",
             "fanout --dialect resources --unstored",
             "storm --unstored",
             "fanout --kill server",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::client::latency_histogram;
-use crate::dialect::{self, Answer, resources};
+use crate::dialect::{self, Answer, endpoints, resources};
 use crate::frames;
 use crate::options::PublishTo;
 
@@ -21,7 +21,7 @@ pub trait Publish {
     fn failure(&self) -> Option<String>;
 }
 
-/// A publisher over one TCP connection: `POST /pub`, `PUT` of a document, or a WebSocket on `/publish`.
+/// A publisher over one TCP connection: `POST /pub`, `PUT` of a document, `POST` of a record, or a WebSocket on `/publish`.
 pub struct Publisher {
     form: PublishTo,
     host: String,
@@ -100,7 +100,7 @@ impl Publisher {
         let host = address.to_string();
         let mut early = Vec::new();
         match form {
-            PublishTo::Pub | PublishTo::Document => {}
+            PublishTo::Pub | PublishTo::Document | PublishTo::Record => {}
             PublishTo::Publish => early = upgrade(&mut stream, &host, key.as_deref())?,
         }
         let answers = Arc::new(Answers {
@@ -169,6 +169,11 @@ impl Publish for Publisher {
             PublishTo::Document => {
                 let (path, fields) = (resources::path(topic), resources::fields(self.key.as_deref()));
                 write!(self.out, "PUT {path} HTTP/1.1\r\nHost: {}\r\n{fields}", self.host).expect("a Vec takes every byte");
+                write_body(payload, &mut self.out);
+            }
+            PublishTo::Record => {
+                let target = endpoints::target(topic);
+                write!(self.out, "POST {target} HTTP/1.1\r\nHost: {}\r\n", self.host).expect("a Vec takes every byte");
                 write_body(payload, &mut self.out);
             }
             PublishTo::Publish => {
@@ -243,7 +248,7 @@ impl Reader {
             let mut taken = 0;
             loop {
                 let found = match self.form {
-                    PublishTo::Pub | PublishTo::Document => http_answer(&self.held[taken..]),
+                    PublishTo::Pub | PublishTo::Document | PublishTo::Record => http_answer(&self.held[taken..]),
                     PublishTo::Publish => websocket_answer(&self.held[taken..]),
                 };
                 match found {

@@ -275,6 +275,46 @@ fn a_soak_cycles_connections_and_topics_for_its_time() {
 }
 
 #[test]
+fn listeners_of_an_endpoint_get_every_record_and_faults_of_its_server_are_found_out() {
+    let fanout = "fanout --dialect endpoints --connections 20 --messages 20 --warmup 0";
+    let run = against(Fault::None, &format!("{fanout} --window 4"));
+    assert_eq!((run.code, &run.json["deliveries"]), (Some(0), &400.into()), "{}", run.table);
+    let lost = against(Fault::Loses, fanout);
+    assert_eq!((lost.code, &lost.json["missing"], &lost.json["disorder"]), (Some(1), &1.into(), &0.into()), "{}", lost.table);
+    let doubled = against(Fault::Doubles, fanout);
+    assert_eq!((doubled.code, &doubled.json["disorder"]), (Some(1), &1.into()), "{}", doubled.table);
+    let swapped = against(Fault::Swaps, &format!("{fanout} --window 2"));
+    assert_eq!((swapped.code, &swapped.json["disorder"]), (Some(1), &20.into()), "{}", swapped.table);
+    let refused = against(Fault::Refuses, fanout);
+    assert_eq!((refused.code, &refused.json["failed"]), (Some(1), &20.into()), "{}", refused.table);
+    let publisher = against(Fault::RefusesPublish, fanout);
+    assert_eq!(publisher.code, Some(1), "{}", publisher.table);
+    assert!(failures(&publisher).contains("refused"), "{}", publisher.table);
+}
+
+#[test]
+fn listeners_of_an_endpoint_are_held_idle_and_may_stop_reading() {
+    let fake = Fake::start(Fault::Pings);
+    let idle = loadtest(&format!("idle --dialect endpoints --connections 30 --hold 100ms --address {}", fake.address));
+    assert_eq!((idle.code, fake.pongs(), &idle.json["pings"]), (Some(0), 30, &30.into()), "{}", idle.table);
+    let line = "slow --dialect endpoints --connections 5 --stalled 7 --stalled-for 100ms --bytes 10000 --megabytes 1";
+    let slow = against(Fault::None, line);
+    assert_eq!((slow.code, &slow.json["slow"]["resumed"]), (Some(0), &7.into()), "{}", slow.table);
+}
+
+#[test]
+fn listeners_of_an_endpoint_resume_by_number_and_count_a_reset_as_a_gap() {
+    let line = "storm --dialect endpoints --connections 50 --rate 200";
+    let run = against(Fault::None, line);
+    assert_eq!((run.code, &run.json["storm"]["cut"], &run.json["missing"]), (Some(0), &50.into(), &0.into()), "{}", run.table);
+    let forgetful = against(Fault::Forgets, line);
+    assert_eq!(forgetful.code, Some(1), "{}", forgetful.table);
+    assert!(forgetful.json["missing"].as_u64().expect("counted") > 0, "{}", forgetful.table);
+    let declared = against(Fault::Declares, line);
+    assert_eq!((declared.code, &declared.json["gaps"]), (Some(0), &50.into()), "{}", declared.table);
+}
+
+#[test]
 fn the_histogram_is_written_in_its_text_form() {
     let path = std::env::temp_dir().join(format!("loadtest-{}.hgrm", std::process::id()));
     let run = against(Fault::None, &format!("fanout --connections 10 --messages 10 --histogram {}", path.display()));

@@ -1,5 +1,6 @@
 //! A dialect as the load client sees it: how to ask for a topic, how to read what comes, where to publish.
 pub mod action_cable;
+pub mod endpoints;
 mod eventsource;
 mod longpoll;
 mod plain;
@@ -87,6 +88,7 @@ pub fn of(options: &Options) -> Arc<dyn Dialect> {
             extended: options.scenario == Scenario::Storm,
         }),
         (Wire::Resources, _) => Arc::new(resources::Resources { host, key: token }),
+        (Wire::Endpoints, _) => Arc::new(endpoints::Endpoints { host, numbered: options.scenario == Scenario::Storm }),
         (Wire::Plain, _) => Arc::new(plain::Plain { host }),
     }
 }

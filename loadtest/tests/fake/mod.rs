@@ -1,4 +1,4 @@
-//! A tiny push_stream server of threads and tungstenite, which can be told to misbehave.
+//! A tiny server of push_stream and of one endpoint, of threads and tungstenite, which can be told to misbehave.
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -30,7 +30,7 @@ pub enum Fault {
     Pings,
     /// Each subscriber is closed once it stands.
     Closes,
-    /// Subscribers are answered 403.
+    /// Subscribers are answered 403, and those of the endpoint closed with their 101.
     Refuses,
     /// Subscribers are never answered.
     Silent,
@@ -61,6 +61,8 @@ impl Write for Sliced {
 
 struct Subscriber {
     channel: String,
+    /// Of the endpoint: it asked for numbers.
+    numbered: bool,
     socket: WebSocket<Sliced>,
 }
 
@@ -165,26 +167,60 @@ fn field<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
         .find_map(|line| line.split_once(": ").filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
+/// The endpoint that is a channel of its own form.
+const ENDPOINT: &str = "examples/unsecure-endpoint";
+const ENDPOINTS: &str = "/api/1/ce/";
+const API_KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
+
+/// What a request for a subscription asks for.
+struct Request<'a> {
+    channel: &'a str,
+    token: Option<&'a str>,
+    /// The last message that was seen.
+    after: Option<u64>,
+    numbered: bool,
+}
+
+impl Request<'_> {
+    fn read(path: &str) -> Option<Request<'_>> {
+        let (rest, [token, after]) = match path.strip_prefix("/websocket/") {
+            Some(rest) => (rest, ["auth_token", "tag"]),
+            None => (path.strip_prefix(ENDPOINTS)?, ["key", "fw_since"]),
+        };
+        let (channel, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let argument = |name: &str| query.split('&').filter_map(|part| part.split_once('=')).find(|part| part.0 == name);
+        let after = argument(after).and_then(|part| part.1.parse().ok());
+        Some(Request { channel, token: argument(token).map(|part| part.1), after, numbered: argument("fw_seq").is_some() })
+    }
+}
+
+/// A message of the endpoint as those get it who asked for numbers.
+fn numbered(frame: &str, number: u64) -> String {
+    format!("{},\"seq\":{number}}}", &frame[..frame.len() - 1])
+}
+
 fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let first = head(&mut reader)?;
     let path = first[0].split(' ').nth(1).unwrap_or_default().to_owned();
     let fault = lock(state).fault;
-    if let Some(rest) = path.strip_prefix("/websocket/") {
-        let (channel, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut arguments = query.split('&');
-        if arguments.next() != Some("auth_token=listener") {
+    let request = Request::read(&path).filter(|_| field(&first, "Upgrade").is_some());
+    if let Some(Request { channel, token, after: tag, numbered: with_numbers }) = request {
+        let is_endpoint = channel == ENDPOINT;
+        if token != Some(if is_endpoint { API_KEY } else { "listener" }) {
             return stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
         }
-        let tag = arguments.find_map(|argument| argument.strip_prefix("tag=")?.parse::<u64>().ok());
         match fault {
+            Fault::Refuses if is_endpoint => {
+                return switch(&mut stream, &first, b"\x88\x12\x0f\xa0Missing API Key.");
+            }
             Fault::Refuses => return stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
             Fault::Silent => {
                 lock(state).silent.push(stream);
                 return Ok(());
             }
-            _ => switch(&mut stream, &first)?,
+            _ => switch(&mut stream, &first, b"")?,
         }
         let slice = if fault == Fault::Slices { 7 } else { usize::MAX };
         let mut socket = WebSocket::from_raw_socket(Sliced { stream, slice }, Role::Server, None);
@@ -207,20 +243,26 @@ fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
         match (fault, tag) {
             (Fault::Forgets, _) | (_, None) => {}
             (Fault::Declares, Some(tag)) => {
-                let text = format!(r#"{{"id":-4,"channel":"","message":"Messages were lost","tag":"{tag}","time":"x"}}"#);
+                let text = match is_endpoint {
+                    true => format!(r#"{{"type":"RESET","seq":{}}}"#, state.published),
+                    false => format!(r#"{{"id":-4,"channel":"","message":"Messages were lost","tag":"{tag}","time":"x"}}"#),
+                };
                 socket.send(Message::text(text)).map_err(io::Error::other)?;
             }
             (_, Some(tag)) => {
                 let missed = state.sent.iter().filter(|sent| sent.0 > tag && hears(channel, &sent.1));
                 missed
-                    .map(|sent| sent.2.clone())
+                    .map(|sent| if with_numbers { numbered(&sent.2, sent.0) } else { sent.2.clone() })
                     .try_for_each(|frame| socket.send(Message::text(frame)).map_err(io::Error::other))?;
             }
         }
-        state.subscribers.push(Subscriber { channel: channel.to_owned(), socket });
+        state.subscribers.push(Subscriber { channel: channel.to_owned(), numbered: with_numbers, socket });
         return Ok(());
     }
-    assert_eq!(field(&first, "Authorization"), Some("Bearer backend"));
+    assert!(
+        path == format!("{ENDPOINTS}{ENDPOINT}?key={API_KEY}") || field(&first, "Authorization") == Some("Bearer backend"),
+        "{first:?}"
+    );
     let state = Arc::clone(state);
     std::thread::spawn(move || match path.as_str() {
         "/publish" => publish_websocket(stream, &first, &state),
@@ -229,12 +271,15 @@ fn serve(mut stream: TcpStream, state: &Arc<Mutex<State>>) -> io::Result<()> {
     Ok(())
 }
 
-fn switch(stream: &mut TcpStream, head: &[String]) -> io::Result<()> {
+/// Switches, with these bytes in the same write.
+fn switch(stream: &mut TcpStream, head: &[String], more: &[u8]) -> io::Result<()> {
     let accept = tungstenite::handshake::derive_accept_key(field(head, "Sec-WebSocket-Key").unwrap_or_default().as_bytes());
-    write!(
-        stream,
+    let mut answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     )
+    .into_bytes();
+    answer.extend_from_slice(more);
+    stream.write_all(&answer)
 }
 
 fn publish_http(
@@ -246,19 +291,22 @@ fn publish_http(
     loop {
         let mut body = vec![0; field(&request, "Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0)];
         reader.read_exact(&mut body)?;
-        let channel = request[0].split(' ').nth(1).and_then(|path| path.strip_prefix("/pub?id=")).expect("a channel");
+        let path = request[0].split(' ').nth(1).expect("a path");
+        let record = path.strip_prefix(ENDPOINTS).and_then(|rest| rest.split_once('?')).map(|(name, _)| name);
+        let channel = record.or(path.strip_prefix("/pub?id=")).expect("a channel");
         if lock(state).fault == Fault::RefusesPublish {
             stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")?;
         } else {
             deliver(state, channel, &String::from_utf8_lossy(&body), None);
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{}\r\n")?;
+            let status = if record.is_some() { "201 Created" } else { "200 OK" };
+            stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\n{{}}\r\n").as_bytes())?;
         }
         request = head(&mut reader)?;
     }
 }
 
 fn publish_websocket(mut stream: TcpStream, request: &[String], state: &Mutex<State>) -> io::Result<()> {
-    switch(&mut stream, request)?;
+    switch(&mut stream, request, b"")?;
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
     loop {
         let text = socket.read().map_err(io::Error::other)?.into_text().map_err(io::Error::other)?;
@@ -272,9 +320,9 @@ fn publish_websocket(mut stream: TcpStream, request: &[String], state: &Mutex<St
     }
 }
 
-/// Whether a subscription of `channels`, joined by `/`, covers this one.
+/// Whether a subscription of `channels`, joined by `/`, or of the endpoint covers this one.
 fn hears(channels: &str, channel: &str) -> bool {
-    channels.split('/').any(|own| own == channel)
+    channels == ENDPOINT && channel == ENDPOINT || channels.split('/').any(|own| own == channel)
 }
 
 fn deliver(state: &Mutex<State>, channel: &str, text: &str, id: Option<&str>) {
@@ -301,10 +349,13 @@ fn deliver(state: &Mutex<State>, channel: &str, text: &str, id: Option<&str>) {
 }
 
 fn send(state: &mut State, channel: &str, text: &str, id: Option<&str>) {
-    let frame = format!(
-        r#"{{"id":{},"channel":"{channel}","message":{text},"tag":"{}","time":"T= no marker"}}"#,
-        state.published, state.published
-    );
+    let number = state.published;
+    let frame = match channel {
+        ENDPOINT => {
+            format!(r#"{{"type":"POST","record":{{"data":{text},"uniqueId":"{number:032x}","updatedAt":"T= no marker"}}}}"#)
+        }
+        _ => format!(r#"{{"id":{number},"channel":"{channel}","message":{text},"tag":"{number}","time":"T= no marker"}}"#),
+    };
     let sent = (state.published, channel.to_owned(), frame.clone());
     if let Some(memory) = &mut state.memory {
         // In one write: a process that is killed leaves whole lines.
@@ -323,7 +374,8 @@ fn send(state: &mut State, channel: &str, text: &str, id: Option<&str>) {
         };
         if hears(&subscriber.channel, channel) && !skipped {
             // A subscriber of an ended run is gone.
-            let _ = subscriber.socket.send(Message::text(frame.clone()));
+            let text = if subscriber.numbered { numbered(&frame, published) } else { frame.clone() };
+            let _ = subscriber.socket.send(Message::text(text));
         }
     }
 }
