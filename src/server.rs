@@ -39,9 +39,10 @@ const RESERVED_DESCRIPTORS: u64 = 64;
 /// How long sent bytes may stay unacknowledged before the kernel ends the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Hashing one password takes tens of milliseconds and megabytes on purpose.
+/// Hashing one password takes tens of milliseconds and megabytes on purpose. Without a service nobody has passwords.
 const PASSWORD_WORKERS: usize = 2;
-const PASSWORD_JOBS_MAX: usize = 64;
+/// Passwords that wait or are being hashed.
+pub const PASSWORD_JOBS_MAX: usize = 64;
 /// Merging documents of the largest size takes tens of milliseconds; a job holds both and what comes of them.
 const DOCUMENT_WORKERS: usize = 2;
 const DOCUMENT_JOBS_MAX: usize = 64;
@@ -102,8 +103,9 @@ impl ReactorHandle {
 pub fn start(config: Config, clock: Clock) -> io::Result<Running> {
     let (passwords, waiting_passwords) = workers::pool(PASSWORD_JOBS_MAX);
     let (documents, waiting_documents) = workers::pool(DOCUMENT_JOBS_MAX);
+    let password_workers = password_workers(&config);
     let mut running = start_on(config, clock, Pools { passwords, documents })?;
-    running.workers.push(waiting_passwords.staffed("passwords", PASSWORD_WORKERS)?);
+    running.workers.push(waiting_passwords.staffed("passwords", password_workers)?);
     running.workers.push(waiting_documents.staffed("documents", DOCUMENT_WORKERS)?);
     Ok(running)
 }
@@ -482,6 +484,12 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// All services share one pool, which stays what it was at the start: as large as the largest that is asked for.
+fn password_workers(config: &Config) -> usize {
+    let wanted = config.endpoints.services.iter().map(|service| service.password_workers as usize);
+    wanted.max().unwrap_or(PASSWORD_WORKERS)
+}
+
 /// Connections of one reactor.
 fn connections_max(config: &Config) -> usize {
     let reactors = config.server.reactor_count() as u64;
@@ -627,6 +635,33 @@ mod tests {
         let endpoints = endpoints::options::Options::dev();
         assert_eq!(kept_with(endpoints.clone(), false, false), (1_024, 300));
         assert_eq!(kept_with(endpoints, true, true), (1_024, 1_800));
+    }
+
+    #[test]
+    fn as_many_passwords_are_hashed_at_a_time_as_the_service_wants_that_wants_most() {
+        let mut config = Config::dev();
+        config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        assert_eq!(config.endpoints.services.len(), 2);
+        assert_eq!(password_workers(&config), 2);
+        config.endpoints.services[0].password_workers = 1;
+        config.endpoints.services[1].password_workers = 9;
+        assert_eq!(password_workers(&config), 9);
+        let without = Config { endpoints: endpoints::options::Options::default(), ..config.clone() };
+        assert_eq!(password_workers(&without), 2);
+        // No other server of these tests has so many threads for them.
+        let _running = start(config, Clock::start()).unwrap();
+        let has = |name: &str| {
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+            threads
+                .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok())
+                .any(|comm| comm.trim_end() == name)
+        };
+        let begun = Instant::now();
+        while !has("passwords 8") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the ninth thread has not begun");
+            std::thread::yield_now();
+        }
+        assert!(!has("passwords 9"));
     }
 
     #[test]
