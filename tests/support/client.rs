@@ -15,6 +15,14 @@ impl Client {
         Client::from_stream(TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts"))
     }
 
+    /// From this address of the loopback network.
+    pub fn connect_from(source: [u8; 4], address: SocketAddr) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of ours");
+        socket.connect(&address.into()).expect("the server accepts");
+        Client::from_stream(socket.into())
+    }
+
     pub fn from_stream(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");

@@ -20,7 +20,7 @@ use fanwire::clock::Clock;
 use fanwire::config::Config;
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::working::Pools;
-use fanwire::server::Running;
+use fanwire::server::{PASSWORD_JOBS_MAX, Running};
 use fanwire::workers::{Queue, pool};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -193,10 +193,20 @@ impl Server {
     /// With what [`dev_cable`] made, and documents that are merged when the caller lets them be.
     pub fn with_merges_by_hand(config: Config) -> (Server, Queue) {
         let ((passwords, _), (documents, merges)) = (pool(1), pool(8));
-        let start = |config, clock| fanwire::server::start_on(config, clock, Pools { passwords, documents });
+        (Server::on_pools(config, Pools { passwords, documents }), merges)
+    }
+
+    /// Likewise, with passwords that are hashed when the caller lets them be.
+    pub fn with_passwords_by_hand(config: Config) -> (Server, Queue) {
+        let ((passwords, hashes), (documents, _)) = (pool(PASSWORD_JOBS_MAX), pool(1));
+        (Server::on_pools(config, Pools { passwords, documents }), hashes)
+    }
+
+    fn on_pools(config: Config, pools: Pools) -> Server {
+        let start = |config, clock| fanwire::server::start_on(config, clock, pools);
         let server = Server::run_by(start, config, START * 1_000_000, cable::PUBLISH_KEY, "dev", true);
         server.advance(1.0);
-        (server, merges)
+        server
     }
 
     fn run(config: Config, unix_micros: u64, key: &'static str, token: &'static str, one_port: bool) -> Server {

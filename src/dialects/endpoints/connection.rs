@@ -13,8 +13,8 @@ use super::query::Query;
 use super::shared::{Endpoint, Place, Review, Shared};
 use crate::clock::Now;
 use crate::exchange::{
-    Answer, Grant, Join, JoinRecords, JoinTopic, Joined, Notice, Question, Refusal, StartAt, SubscriptionId, TokenDigest,
-    owner_topic,
+    Answer, Grant, Join, JoinRecords, JoinTopic, Joined, Notice, Question, Refusal, Revocation, StartAt, SubscriptionId,
+    TokenDigest, owner_topic,
 };
 use crate::message::{Frame, Seq, TopicName};
 use crate::pace::{Beat, Pulse, Tick};
@@ -415,8 +415,13 @@ impl Session for Connection {
 
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
         let (Notice::Revoked(revocation), Some(mine)) = (notice, &self.user) else { return };
-        if revocation.covers(mine.token, &self.endpoint().project.group, mine.id) {
-            self.expire(actions);
+        if !revocation.covers(mine.token, &self.endpoint().project.group, mine.id) {
+            return;
+        }
+        match revocation {
+            // What became of the user is told here, just before it.
+            Revocation::User { .. } if self.endpoint().options.auth => actions.close(Some(1000), EXPIRED),
+            Revocation::User { .. } | Revocation::Token(_) => self.expire(actions),
         }
     }
 

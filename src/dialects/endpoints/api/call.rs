@@ -6,6 +6,7 @@ use super::super::failure::Failure;
 use super::super::shared::{Endpoint, Place};
 use super::intake::{Body, Intake};
 use crate::access::tokens::Source;
+use crate::clock::Now;
 use crate::exchange::{Alter, AlterRefusal, Alteration, Answer, Grant, Notice, Question, Revocation, TokenDigest};
 use crate::http::head::BodyLength;
 use crate::http::response::Response;
@@ -64,13 +65,15 @@ pub struct Context {
     pub source: Arc<Source>,
     pub who: Who,
     cors: Cors,
+    /// Its token was revoked since: nothing is altered in its name any more.
+    revoked: bool,
     /// The server stops: the connection ends with the answer.
     stopping: bool,
 }
 
 impl Context {
     pub fn new(place: Place, source: Arc<Source>, cors: Cors) -> Context {
-        Context { place, source, who: Who::Anybody, cors, stopping: false }
+        Context { place, source, who: Who::Anybody, cors, revoked: false, stopping: false }
     }
 
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -108,7 +111,19 @@ impl Context {
         }
     }
 
+    /// Whether the token still counts that the request came with, if it needed one.
+    fn counts(&self, now: Now) -> bool {
+        match &self.who {
+            Who::User(user) => !self.revoked && now.unix_millis() < user.until,
+            Who::Master(_) | Who::Anybody => true,
+        }
+    }
+
+    /// Answered with an [`Answer::Altered`], unless the token no longer counts: hashing a password takes its time.
     pub fn alter(&self, what: Alteration, revoke: Option<Revocation>, actions: &mut Actions) {
+        if !self.counts(actions.now) {
+            return self.reject(Reject::NoToken, actions);
+        }
         let endpoint = self.endpoint();
         let records_max = endpoint.shared.options.limits.records_per_endpoint_max;
         actions.alter(Alter { endpoint: endpoint.topic.clone(), what, records_max, revoke });
@@ -238,9 +253,7 @@ impl Call {
 
     fn body_ended(&mut self, actions: &mut Actions) {
         let Stage::Receiving(operation, intake) = std::mem::replace(&mut self.stage, Stage::Answered) else { return };
-        if let Who::User(user) = &self.context.who
-            && actions.now.unix_millis() >= user.until
-        {
+        if !self.context.counts(actions.now) {
             return self.context.reject(Reject::NoToken, actions);
         }
         self.collected = intake.held_bytes();
@@ -287,13 +300,14 @@ impl Session for Call {
         }
     }
 
-    /// A body may take its time, and its sender log out meanwhile.
+    /// A body may take its time, and so may a worker, and whose session it is log out meanwhile.
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
-        let (Notice::Revoked(revocation), Who::User(user), Stage::Receiving(..)) = (notice, &self.context.who, &self.stage)
-        else {
+        let (Notice::Revoked(revocation), Who::User(user)) = (notice, &self.context.who) else { return };
+        if !revocation.covers(user.token, &self.context.endpoint().project.group, user.id) {
             return;
-        };
-        if revocation.covers(user.token, &self.context.endpoint().project.group, user.id) {
+        }
+        self.context.revoked = true;
+        if let Stage::Receiving(..) = &self.stage {
             self.stage = Stage::Answered;
             self.context.reject(Reject::NoToken, actions);
         }

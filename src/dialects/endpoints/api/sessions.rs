@@ -75,11 +75,12 @@ impl LoggingIn {
     fn failed(&self, context: &Context, actions: &mut Actions) {
         let (endpoint, now) = (context.endpoint(), actions.now.micros);
         let (failed, most) = (&endpoint.shared.failed, endpoint.shared.options.limits.login_failures_per_minute);
-        failed.logins_from.count(self.peer, most, now);
-        if let Some(name) = &self.name {
-            failed.logins_as.count((endpoint.topic.clone(), name.clone()), most, now);
-        }
-        context.fail(Failure::InvalidCredentials, actions);
+        let from = failed.logins_from.count(self.peer, most, now);
+        let named = |name: &Box<str>| failed.logins_as.count((endpoint.topic.clone(), name.clone()), most, now);
+        let counts = self.name.as_ref().is_none_or(named) && from;
+        // On another reactor somebody may have used up what was left just now.
+        let told = if counts { Failure::InvalidCredentials.response() } else { Reject::TooManyRequests.response() };
+        context.respond(told, actions);
     }
 
     fn look(&mut self, context: &Context, stage: Stage, actions: &mut Actions) {
