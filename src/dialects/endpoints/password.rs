@@ -47,6 +47,18 @@ mod tests {
     }
 
     #[test]
+    fn ep_74_nobodys_password_costs_what_others_cost() {
+        let cost = |text: &str| {
+            let hash = PasswordHash::new(text).unwrap();
+            let bytes = |bytes: &[u8]| bytes.len();
+            let lengths =
+                (hash.salt.as_ref().map(|salt| bytes(salt.as_ref())), hash.hash.as_ref().map(|hash| hash.as_bytes().len()));
+            (hash.algorithm.as_str().to_owned(), hash.version, Params::try_from(&hash).unwrap(), lengths)
+        };
+        assert_eq!(cost(NOBODYS), cost(&hash("correct horse", [7; 16])));
+    }
+
+    #[test]
     fn what_cannot_be_verified_is_no_hash() {
         let good = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         assert!(is_hash(good));

@@ -52,11 +52,6 @@ fn bare(value: &str) -> &str {
     }
 }
 
-/// Whether a request came with one of the service's cookies: logout takes it back.
-pub fn has_cookie(head: &Head<'_>, service: &Service) -> bool {
-    service.cookie_names.iter().any(|name| cookies::find(head.fields_named("Cookie"), name).is_some())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::options::Options;
