@@ -9,6 +9,7 @@ mod metrics;
 mod process;
 mod read_your_writes;
 mod resume;
+mod secrets;
 mod shared_topics;
 mod signals;
 mod stop;

@@ -3,6 +3,7 @@
 use crate::client::PATIENCE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ pub struct Process {
     child: Child,
     /// Lines of its log, as they come.
     log: Receiver<String>,
+    /// Those that have been looked at.
+    seen: RefCell<Vec<String>>,
 }
 
 /// How a command that ends by itself ended.
@@ -61,21 +64,34 @@ impl Process {
                 }
             }
         });
-        Process { child, log }
+        Process { child, log, seen: RefCell::default() }
     }
 
     /// The next record of the log that contains this; what comes before it is dropped.
     #[track_caller]
     pub fn wait_for_record(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut seen = Vec::new();
+        let mut seen = self.seen.borrow_mut();
+        let first = seen.len();
         loop {
             match self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(part) => return line,
                 Ok(line) => seen.push(line),
-                Err(error) => panic!("{error}: no record with {part:?} in {seen:#?}"),
+                Err(error) => panic!("{error}: no record with {part:?} in {:#?}", &seen[first..]),
+            }
+            if let Some(line) = seen.last().filter(|line| line.contains(part)) {
+                return line.clone();
             }
         }
+    }
+
+    /// All that it wrote, now that it has ended.
+    pub fn output(&mut self) -> String {
+        let mut output = String::new();
+        if let Some(mut stdout) = self.child.stdout.take() {
+            stdout.read_to_string(&mut output).unwrap();
+        }
+        self.seen.get_mut().drain(..).chain(self.log.iter()).for_each(|line| output += &(line + "\n"));
+        output
     }
 
     /// Waits until it runs; its public address and that of the administration.
