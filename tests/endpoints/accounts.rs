@@ -1,7 +1,7 @@
-//! EP-42, EP-47, EP-71 to EP-73 and EP-75 to EP-77: users, their sessions and their records.
+//! EP-42, EP-47, EP-71 to EP-73, EP-75 and EP-76: users, their sessions and their records.
 
 use crate::support::endpoints::{
-    BOARD, EXPIRED, Listener, MASTER_KEY, NO_TOKEN, NOTES, OPEN, PASSWORD, Record, USERS, Writer, YAWE, bearer, credentials,
+    BOARD, EXPIRED, Listener, MASTER_KEY, NO_TOKEN, NOTES, PASSWORD, Record, USERS, Writer, YAWE, bearer, credentials,
     expect_refusal, target, upgrade_at,
 };
 use crate::support::{Client, Response, Server};
@@ -410,26 +410,6 @@ fn ep_76_a_user_changes_and_deletes_its_own_record_alone() {
     master.register(USERS, "carl");
     master.delete(USERS, &bert.id);
     assert!(!logs_in("bert", "chosen for him") && logs_in("carl", PASSWORD));
-}
-
-#[test]
-fn ep_77_a_login_at_an_ordinary_endpoint_stores_nothing() {
-    let server = Server::with_endpoints("");
-    let mut nobody = Writer::on(&server, 0);
-    nobody.register(USERS, "anna");
-    let token = nobody.login(USERS, "anna");
-    let mut listener = Listener::open(&server, 1, OPEN, "");
-    for query in ["login=true", "logout=true", "login=true&noATCookie=true"] {
-        let answer = nobody.ask("POST", OPEN, query, &credentials("anna"));
-        expect(&answer, 400, "Not an authentication endpoint.");
-        let answer = Writer::of_user(&server, 2, &token).ask("POST", NOTES, query, &credentials("anna"));
-        expect(&answer, 400, "Not an authentication endpoint.");
-    }
-    server.expect_silence(&mut listener);
-    let mut master = Writer::master(&server, 3);
-    assert!(master.list(OPEN).is_empty() && master.list(NOTES).is_empty());
-    // It has logged nobody out.
-    Writer::of_user(&server, 2, &token).post(NOTES, "1");
 }
 
 #[test]

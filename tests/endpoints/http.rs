@@ -1,20 +1,14 @@
 //! EP-63 to EP-65, EP-68 and EP-77: what requests over HTTP fail of, and in which order.
 
+use crate::accounts::{JSON, expect};
 use crate::support::endpoints::{
     BOARD, KEY, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, Record, USERS, Writer, bearer, target,
 };
 use crate::support::{Client, Response, Server};
 
-const JSON: &str = "Content-Type: application/json\r\n";
 const MISSING: &str = "00000000000040008000000000000000";
 /// Of the form of a token, and never issued.
 const UNKNOWN_TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-#[track_caller]
-fn expect(answer: &Response, status: u16, text: &str) {
-    assert_eq!((answer.status, answer.text()), (status, format!("{{\"error\":\"{text}\"}}").as_str()), "{answer:?}");
-    assert_eq!((answer.field("Content-Type"), answer.field("Cache-Control")), (Some("application/json"), Some("no-store")));
-}
 
 /// A connection on which every answer leaves room for the next request.
 struct Keeping(Client);
