@@ -130,7 +130,7 @@ pub fn start_on(config: Config, clock: Clock, pools: Pools) -> io::Result<Runnin
     let prepared = endpoints.prepare(&config.endpoints, &mut encoders, config.server.drain_time);
     let settings = settings(&config, &prepared);
     let registry =
-        registry(&config, &access, &metrics, &readiness, &page, (&cable, &resources, &endpoints), &prepared, &mut encoders);
+        registry(&config, &access, &metrics, &readiness, &page, (&cable, &resources, (&endpoints, &prepared)), &mut encoders);
     let registry = Arc::new(registry);
     let (hub_sender, hub_receiver) = crossbeam_channel::unbounded();
     let (ended_sender, ended) = crossbeam_channel::unbounded();
@@ -351,8 +351,7 @@ impl Running {
             &self.shared.metrics,
             &self.shared.readiness,
             &self.shared.page,
-            (&self.shared.cable, &self.shared.resources, &self.shared.endpoints),
-            &prepared,
+            (&self.shared.cable, &self.shared.resources, (&self.shared.endpoints, &prepared)),
             encoders,
         ));
         let limits = limits(&config, connections_max(&config));
@@ -565,8 +564,7 @@ fn registry(
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
     page: &Arc<OnceLock<String>>,
-    (cable, resources, endpoints): (&action_cable::Live, &resources::Live, &endpoints::Live),
-    prepared: &endpoints::Prepared,
+    (cable, resources, endpoints): (&action_cable::Live, &resources::Live, (&endpoints::Live, &endpoints::Prepared)),
     encoders: &mut Encoders,
 ) -> Registry {
     let head_bytes = config.limits.head_bytes as usize;
@@ -587,6 +585,7 @@ fn registry(
     if config.resources.enabled {
         list.push(Arc::new(resources));
     }
+    let (endpoints, prepared) = endpoints;
     prepared.enforce();
     list.push(Arc::new(endpoints.dialect()));
     if config.publish.enabled {
@@ -646,7 +645,8 @@ mod tests {
         config.endpoints.services[0].password_workers = 1;
         config.endpoints.services[1].password_workers = 9;
         assert_eq!(password_workers(&config), 9);
-        let without = Config { endpoints: endpoints::options::Options::default(), ..config.clone() };
+        let mut without = config.clone();
+        without.endpoints = endpoints::options::Options::default();
         assert_eq!(password_workers(&without), 2);
         // No other server of these tests has so many threads for them.
         let _running = start(config, Clock::start()).unwrap();

@@ -79,7 +79,7 @@ fn broken() -> Vec<String> {
         with(&format!("\"{KEY}\""), &format!("\"{KEY}!\"")),
         with(&format!("\"{OTHER_KEY}\""), &format!("\"{KEY}\"")),
         with(&format!("\"{MASTER}\""), &format!("\"{SHORT}\"")),
-        with("master_key", &format!("master_key_file = \"missing\"\nmaster_key")),
+        with("master_key", "master_key_file = \"missing\"\nmaster_key"),
         with("name = \"other\"", &format!("name = \"other\"\nmaster_key = \"{MASTER}\"\nkey = \"{NEW_KEY}\"")),
         // No hashes.
         with("$argon2id$", "$argon2i$"),

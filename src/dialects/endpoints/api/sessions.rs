@@ -76,8 +76,8 @@ impl LoggingIn {
         let (endpoint, now) = (context.endpoint(), actions.now.micros);
         let (failed, most) = (&endpoint.shared.failed, endpoint.shared.options.limits.login_failures_per_minute);
         let from = failed.logins_from.count(self.peer, most, now);
-        let named = |name: &Box<str>| failed.logins_as.count((endpoint.topic.clone(), name.clone()), most, now);
-        let counts = self.name.as_ref().is_none_or(named) && from;
+        let named = |name: &str| failed.logins_as.count((endpoint.topic.clone(), name.into()), most, now);
+        let counts = self.name.as_deref().is_none_or(named) && from;
         // On another reactor somebody may have used up what was left just now.
         let told = if counts { Failure::InvalidCredentials.response() } else { Reject::TooManyRequests.response() };
         context.respond(told, actions);
