@@ -223,8 +223,8 @@ impl Engine for Durable {
                     batch.deleted.extend(stored.iter().map(|stamp| stamp.seq));
                     batch.ended.push(message.topic.clone());
                 }
-                Change::Issue { token, grant } => batch.tokens.push(TokenChange::Issue(*token, grant.clone())),
-                Change::Revoke(revocation) => batch.tokens.push(TokenChange::Revoke(revocation.clone())),
+                Change::Issue(issued) => batch.tokens.push(TokenChange::Issue(issued.0, issued.1.clone())),
+                Change::Revoke(revocation) => batch.tokens.push(TokenChange::Revoke((**revocation).clone())),
                 Change::Alter { endpoint, records } => batch.records.extend(records.iter().map(|change| match change {
                     RecordChange::Create(after) | RecordChange::Replace { after, .. } => {
                         RecordRow::Put(endpoint.clone(), after.clone())
@@ -259,7 +259,7 @@ impl Engine for Durable {
                         }
                     }
                 }
-                Change::Append { .. } | Change::Issue { .. } | Change::Revoke(_) | Change::Alter { .. } => {}
+                Change::Append { .. } | Change::Issue(_) | Change::Revoke(_) | Change::Alter { .. } => {}
                 Change::Remove { .. } => self.ends -= 1,
             }
         }

@@ -19,10 +19,10 @@ pub enum Change {
     Append { topic: TopicId, message: Arc<Message>, kept: Option<Box<Kept>> },
     /// The topic ends, and the message tells its listeners. `stored`: what is kept of it, if that is durable.
     Remove { topic: TopicId, message: Arc<Message>, stored: Box<[Stamp]> },
-    /// A token stands for somebody.
-    Issue { token: TokenDigest, grant: Grant },
+    /// A token stands for somebody. Boxed, as these are rare: every message is moved as what is largest here.
+    Issue(Box<(TokenDigest, Grant)>),
     /// Tokens stand for nobody any more.
-    Revoke(Revocation),
+    Revoke(Box<Revocation>),
     /// Records of an endpoint come, change or go; the message about it follows.
     Alter { endpoint: TopicName, records: Box<[RecordChange]> },
 }

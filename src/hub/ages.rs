@@ -3,6 +3,7 @@
 use crate::exchange::TopicId;
 use crate::message::Seq;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Something of a topic that ends some time after `since`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +33,10 @@ impl Ages {
         self.queue.front().copied()
     }
 
-    /// Takes the oldest entry out if it is as old as `age` (microseconds).
-    pub fn take_due(&mut self, age: u64, micros: u64) -> Option<Aging> {
+    /// Takes the oldest entry out if it is as old as `age`.
+    pub fn take_due(&mut self, age: Duration, micros: u64) -> Option<Aging> {
         let oldest = self.queue.front()?;
-        if oldest.since.saturating_add(age) > micros {
+        if oldest.since.saturating_add(micros_of(age)) > micros {
             return None;
         }
         self.queue.pop_front()
@@ -59,6 +60,10 @@ impl Ages {
     }
 }
 
+pub fn micros_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,9 +77,9 @@ mod tests {
         let mut ages = Ages::default();
         ages.push(aging(10));
         ages.push(aging(15));
-        assert_eq!(ages.take_due(5, 14), None);
-        assert_eq!(ages.take_due(5, 15), Some(aging(10)));
-        assert_eq!(ages.take_due(5, 15), None);
+        assert_eq!(ages.take_due(Duration::from_micros(5), 14), None);
+        assert_eq!(ages.take_due(Duration::from_micros(5), 15), Some(aging(10)));
+        assert_eq!(ages.take_due(Duration::from_micros(5), 15), None);
         assert_eq!(ages.oldest(), Some(aging(15)));
     }
 

@@ -1,7 +1,7 @@
 //! How topics begin and end, and what they hold with them: windows, ages, idleness, heartbeats, new settings.
 
 use crate::exchange::TopicId;
-use crate::hub::ages::Ages;
+use crate::hub::ages::{Ages, micros_of};
 use crate::hub::events::Happening;
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::publish::Content;
@@ -165,11 +165,11 @@ impl Hub {
     pub(super) fn expire(&mut self, budget: usize) {
         let micros = self.now.micros;
         for _ in 0..budget {
-            let Some(aging) = self.stored.take_due(micros_of(self.settings.window.age), micros) else { break };
+            let Some(aging) = self.stored.take_due(self.settings.window.age, micros) else { break };
             self.trim(aging.topic);
         }
         for _ in 0..budget {
-            let Some(aging) = self.unstored.take_due(micros_of(self.settings.unstored_age), micros) else { break };
+            let Some(aging) = self.unstored.take_due(self.settings.unstored_age, micros) else { break };
             self.trim(aging.topic);
             let tail = self.topics.get_mut(aging.topic).and_then(|topic| topic.tail.as_mut());
             if let Some(tail) = tail.filter(|tail| aging.seq == Seq(0) && tail.noted == aging.since) {
@@ -179,7 +179,7 @@ impl Hub {
             }
         }
         for _ in 0..budget {
-            let Some(aging) = self.idle.take_due(micros_of(self.settings.topic_idle), micros) else { break };
+            let Some(aging) = self.idle.take_due(self.settings.topic_idle, micros) else { break };
             // What is on its way to a topic begins its idle time anew when it comes.
             let is_due = |topic: &Topic| topic.idle_since == aging.since && topic.log.is_empty() && topic.pending == 0;
             if !self.topics.get(aging.topic).is_some_and(is_due) {
@@ -194,7 +194,7 @@ impl Hub {
             }
         }
         for _ in 0..budget {
-            let Some(aging) = self.tombstones.take_due(micros_of(self.settings.tombstone_age), micros) else { break };
+            let Some(aging) = self.tombstones.take_due(self.settings.tombstone_age, micros) else { break };
             let is_due = |topic: &Topic| topic.idle_since == aging.since && !topic.log.is_empty() && topic.pending == 0;
             if self.topics.get(aging.topic).is_some_and(is_due) {
                 self.end(aging.topic);
@@ -277,10 +277,6 @@ impl Hub {
         }
         self.sweep = Some(0);
     }
-}
-
-fn micros_of(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ enum Waiting {
     Published {
         origin: Origin,
         published: Vec<Published>,
-        report: Option<Selection>,
+        report: Option<Box<Selection>>,
         kept: bool,
     },
     Deleted {
@@ -315,9 +315,15 @@ impl Hub {
             ToHub::Join { origin, join, first } => self.join(origin, &join, first),
             ToHub::Leave { reactor, topics, last } => self.leave(reactor, &topics, last),
             ToHub::Read { origin, after, topics } => self.reads.push_back(WaitingRead { origin, after, topics }),
-            request @ (ToHub::Publish { .. } | ToHub::Delete { .. } | ToHub::Write { .. } | ToHub::Alter { .. }) => {
-                self.order_or_hold(request);
+            request @ (ToHub::Publish { .. } | ToHub::Delete { .. } | ToHub::Write { .. } | ToHub::Alter { .. })
+                if self.must_hold() =>
+            {
+                self.hold(request);
             }
+            ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
+            ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
+            ToHub::Write { origin, write } => self.write(origin, write),
+            ToHub::Alter { origin, alter } => self.alter(origin, *alter),
             ToHub::Ask { origin, question } => self.ask(origin, question),
             ToHub::Settings(settings) => self.change_settings(*settings),
             ToHub::Introduce { reactor, connection, conversation } => {
@@ -399,7 +405,7 @@ impl Hub {
                 }
                 let notice = Arc::new(Notice::Revoked(revocation.clone()));
                 self.tokens.order_revocation(&revocation);
-                return self.submit(smallvec![Change::Revoke(revocation)], Waiting::Announced { origin, notice });
+                return self.submit(smallvec![Change::Revoke(Box::new(revocation))], Waiting::Announced { origin, notice });
             }
         };
         self.reply(origin, answer);
@@ -418,8 +424,8 @@ impl Hub {
         match refusal {
             None => {
                 let revoked = self.tokens.order_issue(token, &grant, user_max);
-                let mut changes = smallvec![Change::Issue { token, grant }];
-                changes.extend(revoked.iter().map(|&token| Change::Revoke(Revocation::Token(token))));
+                let mut changes = smallvec![Change::Issue(Box::new((token, grant)))];
+                changes.extend(revoked.iter().map(|&token| Change::Revoke(Box::new(Revocation::Token(token)))));
                 self.submit(changes, Waiting::Issued { origin, revoked });
             }
             Some(refusal) => self.reply(origin, Answer::Refused(refusal)),
@@ -483,48 +489,62 @@ impl Hub {
 
     fn submit(&mut self, changes: SmallVec<[Change; 1]>, then: Waiting) {
         self.engine.submit(Transaction { head: self.sequencer.last(), unix_micros: self.now.unix_micros, changes });
-        self.waiting.push_back((self.now.micros, then));
         self.unsettle();
+        if self.waiting.is_empty()
+            && let Some(transaction) = self.engine.ordered()
+        {
+            // Most are applied at once, and what follows need not queue.
+            return self.apply(transaction, then);
+        }
+        self.waiting.push_back((self.now.micros, then));
         self.release();
     }
 
     /// Applies what the engine returns. Nothing else changes what can be seen from outside.
     fn release(&mut self) {
-        while let Some(transaction) = self.engine.ordered() {
-            debug_assert!(transaction.head >= self.released);
-            for change in transaction.changes {
-                match change {
-                    Change::Append { topic, message, .. } => self.append(topic, message),
-                    Change::Remove { topic, message, .. } => self.remove(topic, &message),
-                    Change::Issue { token, grant } => self.tokens.issue(token, grant),
-                    Change::Revoke(revocation) => self.tokens.revoke(revocation),
-                    Change::Alter { endpoint, records } => self.altered(&endpoint, &records),
-                }
+        // The engine has none that nothing follows on.
+        while !self.waiting.is_empty()
+            && let Some(transaction) = self.engine.ordered()
+        {
+            let (_, then) = self.waiting.pop_front().expect("each transaction was submitted with what follows it");
+            self.apply(transaction, then);
+        }
+    }
+
+    fn apply(&mut self, transaction: Transaction, then: Waiting) {
+        debug_assert!(transaction.head >= self.released);
+        for change in transaction.changes {
+            match change {
+                Change::Append { topic, message, .. } => self.append(topic, message),
+                Change::Remove { topic, message, .. } => self.remove(topic, &message),
+                Change::Issue(issued) => self.tokens.issue(issued.0, issued.1),
+                Change::Revoke(revocation) => self.tokens.revoke(*revocation),
+                Change::Alter { endpoint, records } => self.altered(&endpoint, &records),
             }
-            self.released = transaction.head;
-            match self.waiting.pop_front().expect("each transaction was submitted with what follows it").1 {
-                Waiting::Nothing => {}
-                Waiting::Published { origin, published, report, kept } => {
-                    let report = report.map(|selection| Box::new(self.report(&selection)));
-                    self.acknowledge(origin, kept, Answer::Published { published, report });
+        }
+        self.released = transaction.head;
+        match then {
+            Waiting::Nothing => {}
+            Waiting::Published { origin, published, report, kept } => {
+                let report = report.map(|selection| Box::new(self.report(&selection)));
+                self.acknowledge(origin, kept, Answer::Published { published, report });
+            }
+            Waiting::Deleted { origin, topics } => self.acknowledge(origin, topics > 0, Answer::Deleted(topics)),
+            Waiting::Refused { origin, refusal } => self.acknowledge(origin, false, Answer::Refused(refusal)),
+            Waiting::Announced { origin, notice } => {
+                self.announce(&notice);
+                self.acknowledge(origin, matches!(*notice, Notice::Revoked(_)), Answer::Announced);
+            }
+            Waiting::Written { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Written(result)),
+            Waiting::Altered { origin, result, notice } => {
+                notice.iter().for_each(|notice| self.announce(notice));
+                self.acknowledge(origin, result.is_ok(), Answer::Altered(result));
+            }
+            Waiting::Issued { origin, revoked } => {
+                for token in revoked {
+                    self.announce(&Arc::new(Notice::Revoked(Revocation::Token(token))));
                 }
-                Waiting::Deleted { origin, topics } => self.acknowledge(origin, topics > 0, Answer::Deleted(topics)),
-                Waiting::Refused { origin, refusal } => self.acknowledge(origin, false, Answer::Refused(refusal)),
-                Waiting::Announced { origin, notice } => {
-                    self.announce(&notice);
-                    self.acknowledge(origin, matches!(*notice, Notice::Revoked(_)), Answer::Announced);
-                }
-                Waiting::Written { origin, result } => self.acknowledge(origin, result.is_ok(), Answer::Written(result)),
-                Waiting::Altered { origin, result, notice } => {
-                    notice.iter().for_each(|notice| self.announce(notice));
-                    self.acknowledge(origin, result.is_ok(), Answer::Altered(result));
-                }
-                Waiting::Issued { origin, revoked } => {
-                    for token in revoked {
-                        self.announce(&Arc::new(Notice::Revoked(Revocation::Token(token))));
-                    }
-                    self.acknowledge(origin, true, Answer::Issued);
-                }
+                self.acknowledge(origin, true, Answer::Issued);
             }
         }
     }

@@ -51,7 +51,7 @@ impl Hub {
 
     fn judge(&mut self, entries: &[Entry]) -> Result<SmallVec<[Judged; 1]>, Refusal> {
         let mut judged = SmallVec::with_capacity(entries.len());
-        let mut first: HashMap<(&TopicName, &str), usize> = HashMap::new();
+        let mut first: Option<HashMap<(&TopicName, &str), usize>> = None;
         let mut absent: SmallVec<[&TopicName; 4]> = SmallVec::new();
         let (mut bytes, mut durable) = (0, false);
         for (index, entry) in entries.iter().enumerate() {
@@ -64,6 +64,7 @@ impl Hub {
                     durable |= self.is_ahead();
                     continue;
                 }
+                let first = first.get_or_insert_default();
                 if let Some(&same) = first.get(&(&entry.topic, &**key)) {
                     judged.push(Judged::Same(same));
                     continue;
@@ -82,7 +83,7 @@ impl Hub {
                 bytes += kept_bytes(&entry.payload, entry.event.as_deref());
             }
         }
-        if !self.may_create(absent.into_iter()) {
+        if !absent.is_empty() && !self.may_create(absent.into_iter()) {
             return Err(Refusal::TooManyTopics);
         }
         if bytes > 0 && self.totals.kept_bytes() + self.totals.coming_bytes + bytes > self.settings.log_bytes_max {
@@ -110,6 +111,7 @@ impl Hub {
         }
         let mut published: Vec<Published> = Vec::with_capacity(entries.len());
         let mut changes = SmallVec::with_capacity(entries.len());
+        let mut kept = false;
         for (entry, judged) in entries.into_iter().zip(judged) {
             let (stamp, duplicate) = match *judged {
                 Judged::New(known) => {
@@ -123,17 +125,17 @@ impl Hub {
                         self.keep_key(&mut change, &key);
                         self.remember_key(key, stamp, self.now.micros);
                     }
+                    kept |= matches!(&change, Change::Append { kept: Some(_), .. });
                     changes.push(change);
                     (stamp, false)
                 }
                 Judged::Known(stamp) => (stamp, true),
                 Judged::Same(first) => (published[first].stamp, true),
             };
+            kept |= duplicate;
             published.push(Published { stamp, duplicate });
         }
-        let is_kept = |change: &Change| matches!(change, Change::Append { kept: Some(_), .. });
-        let kept = published.iter().any(|published| published.duplicate) || changes.iter().any(is_kept);
-        self.submit(changes, Waiting::Published { origin, published, report, kept });
+        self.submit(changes, Waiting::Published { origin, published, report: report.map(Box::new), kept });
     }
 
     /// Gives a message its stamp, its id, and its place in the topic's history if it is stored.

@@ -242,7 +242,7 @@ impl Hub {
         }
         if let Some(revocation) = revoke {
             self.tokens.order_revocation(&revocation);
-            changes.push(Change::Revoke(revocation));
+            changes.push(Change::Revoke(Box::new(revocation)));
         }
         (altered, changes)
     }

@@ -54,7 +54,7 @@ impl<K: Clone + Eq + Hash, V: Copy> Remembered<K, V> {
 
     /// Forgets what has reached the age, at most `budget` of it, and hands it to `forgotten`.
     pub fn expire(&mut self, age: Duration, micros: u64, mut budget: usize, mut forgotten: impl FnMut(K, V)) {
-        while budget > 0 && self.due(age).is_some_and(|due| due <= micros) {
+        while budget > 0 && self.is_due(age, micros) {
             if let Some((key, value)) = self.forget_oldest() {
                 forgotten(key, value);
             }
@@ -68,6 +68,11 @@ impl<K: Clone + Eq + Hash, V: Copy> Remembered<K, V> {
         K: Borrow<Q>,
     {
         self.known.remove(key);
+    }
+
+    /// Whether the oldest has reached the age.
+    pub fn is_due(&self, age: Duration, micros: u64) -> bool {
+        self.due(age).is_some_and(|due| due <= micros)
     }
 
     /// When the oldest reaches the age, in monotonic microseconds.

@@ -69,30 +69,27 @@ impl Hub {
         self.durable().is_some_and(|durable| durable.is_ahead())
     }
 
-    /// Publishes, deletes, writes or alters, unless that has to wait for the end of a topic.
-    pub(super) fn order_or_hold(&mut self, request: ToHub) {
-        if let Some(storing) = &mut self.storing
-            && (!storing.held.is_empty() || self.engine.durable().is_some_and(|durable| durable.ends_wait()))
-        {
-            return storing.held.push_back(request);
-        }
-        self.order_now(request);
+    /// Whether a publication, a deletion, a write or an alteration has to wait for the end of a topic.
+    pub(super) fn must_hold(&mut self) -> bool {
+        self.storing
+            .as_ref()
+            .is_some_and(|storing| !storing.held.is_empty() || self.engine.durable().is_some_and(|durable| durable.ends_wait()))
     }
 
-    fn order_now(&mut self, request: ToHub) {
-        match request {
-            ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
-            ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
-            ToHub::Write { origin, write } => self.write(origin, write),
-            ToHub::Alter { origin, alter } => self.alter(origin, *alter),
-            other => unreachable!("nothing else is ordered: {other:?}"),
-        }
+    pub(super) fn hold(&mut self, request: ToHub) {
+        self.storing.as_mut().expect("only what is stored makes others wait").held.push_back(request);
     }
 
     fn order_held(&mut self) {
         while !self.durable().is_some_and(|durable| durable.ends_wait()) {
             let Some(request) = self.storing.as_mut().and_then(|storing| storing.held.pop_front()) else { return };
-            self.order_now(request);
+            match request {
+                ToHub::Publish { origin, entries, report } => self.publish(origin, entries, report),
+                ToHub::Delete { origin, topics, payload } => self.delete(origin, topics, payload),
+                ToHub::Write { origin, write } => self.write(origin, write),
+                ToHub::Alter { origin, alter } => self.alter(origin, *alter),
+                other => unreachable!("nothing else is held: {other:?}"),
+            }
         }
     }
 
@@ -120,6 +117,9 @@ impl Hub {
     }
 
     pub(super) fn expire_keys(&mut self, budget: usize) {
+        if !self.keys.is_due(self.settings.key_age, self.now.micros) {
+            return;
+        }
         let mut newest = None;
         self.keys.expire(self.settings.key_age, self.now.micros, budget, |_, stamp| newest = newest.max(Some(stamp)));
         newest.into_iter().for_each(|stamp| self.note_key(stamp));
@@ -146,6 +146,9 @@ impl Hub {
     }
 
     pub(super) fn expire_positions(&mut self, budget: usize) {
+        if !self.positions.is_due(self.settings.positions_age, self.now.micros) {
+            return;
+        }
         let mut names = Vec::new();
         self.positions.expire(self.settings.positions_age, self.now.micros, budget, |name, _| names.push(name));
         names.iter().for_each(|name| self.note_remains(name, None));
@@ -176,7 +179,11 @@ impl Hub {
     }
 
     pub(super) fn expire_tokens(&mut self, budget: usize) {
-        let expired = self.tokens.expire(self.now.unix_millis(), budget);
+        let now = self.now.unix_millis();
+        if !self.tokens.is_due(now) {
+            return;
+        }
+        let expired = self.tokens.expire(now, budget);
         if !expired.is_empty()
             && let Some(durable) = self.durable()
         {
@@ -333,15 +340,15 @@ impl Hub {
                     self.note_again(topic);
                 }
                 Change::Alter { endpoint, records } => self.discard_alteration(&endpoint, &records),
-                Change::Issue { token, .. } => {
+                Change::Issue(issued) => {
                     self.tokens.give_back();
-                    self.note_tokens([TokenChange::Revoke(Revocation::Token(token))]);
+                    self.note_tokens([TokenChange::Revoke(Revocation::Token(issued.0))]);
                 }
                 Change::Revoke(revocation) => {
                     revokes = true;
                     let now = self.now.unix_millis();
                     self.tokens.keep();
-                    let meant = self.tokens.meant(revocation);
+                    let meant = self.tokens.meant(*revocation);
                     let stay = meant.into_iter().filter_map(|token| Some((token, self.tokens.find(token, now)?)));
                     let stay: Vec<_> = stay.map(|(token, grant)| TokenChange::Issue(token, grant)).collect();
                     self.note_tokens(stay);

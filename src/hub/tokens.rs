@@ -155,6 +155,11 @@ impl Tokens {
         self.add(token, grant);
     }
 
+    /// Whether the time of one is over.
+    pub fn is_due(&self, unix_millis: u64) -> bool {
+        self.ends.first().is_some_and(|(until, _)| *until <= unix_millis)
+    }
+
     /// Forgets those whose time is over, at most `budget` of them.
     pub fn expire(&mut self, unix_millis: u64, budget: usize) -> Vec<TokenDigest> {
         let mut expired = Vec::new();
