@@ -15,6 +15,9 @@ pub struct Phase {
 }
 
 impl Phase {
+    /// The longest interval there is: 6553.5 seconds.
+    pub const LONGEST: Duration = Duration::from_millis(u16::MAX as u64 * TICK_MICROS / 1_000);
+
     /// An interval in ticks, as the methods take it.
     pub fn every(interval: Duration) -> u16 {
         (interval.as_micros() as u64 / TICK_MICROS).clamp(1, u64::from(u16::MAX)) as u16
@@ -215,6 +218,7 @@ mod tests {
     fn an_interval_has_a_tick_at_least() {
         assert_eq!(Phase::every(Duration::ZERO), 1);
         assert_eq!(Phase::every(Duration::from_secs(86_400)), u16::MAX);
+        assert_eq!(Phase::every(Phase::LONGEST), u16::MAX);
     }
 
     #[test]
@@ -241,7 +245,7 @@ mod tests {
         assert_eq!(pulse.look(every, silence, false, 75_100_000), Beat::Gone);
         heard.hear(74_000_000);
         assert_eq!(heard.look(every, silence, false, 75_100_000), Beat::Nothing);
-        assert_eq!(heard.due(silence), 100_000_000);
+        assert_eq!(heard.due(silence), 99_900_000);
     }
 
     #[test]

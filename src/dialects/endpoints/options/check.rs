@@ -5,6 +5,7 @@ use crate::access::origin::split_port;
 use crate::dialects::endpoints::account;
 use crate::dialects::endpoints::name::is_name;
 use crate::http::target::is_plain;
+use crate::pace::Phase;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -79,6 +80,7 @@ impl Service {
         ] {
             demand(time > Duration::ZERO, key, "expected more than 0s");
         }
+        demand(self.ping_interval <= Phase::LONGEST, ".ping_interval", "expected at most 6553500ms");
         demand(self.ping_interval < self.silence_timeout, ".ping_interval", "expected less than silence_timeout");
         demand(self.close_slice_connections > 0, ".close_slice_connections", "expected 1 or more");
         self.check_tokens(wrong);

@@ -200,6 +200,7 @@ fn values_that_cannot_be_name_their_key() {
         ("[rested]\nping_interval = \"75s\"\n", "rested.ping_interval"),
         ("[rested]\nsilence_timeout = \"30s\"\n", "rested.ping_interval"),
         ("[rested]\nping_interval = \"0s\"\n", "rested.ping_interval"),
+        ("[rested]\nping_interval = \"6554s\"\nsilence_timeout = \"2h\"\n", "rested.ping_interval"),
         ("[rested]\nclose_slice_connections = 0\n", "rested.close_slice_connections"),
         ("[rested]\nclose_slice_interval = \"0s\"\n", "rested.close_slice_interval"),
         ("[rested.limits]\nbody_bytes_max = 0\n", "rested.limits.body_bytes_max"),
