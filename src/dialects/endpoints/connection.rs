@@ -9,7 +9,7 @@
 
 use super::checks::{Caller, Reject};
 use super::encoders::{list_bytes, reset, snapshot};
-use super::query::Query;
+use super::query::{Given, Query};
 use super::shared::{Endpoint, Place, Review, Shared};
 use crate::clock::Now;
 use crate::exchange::{
@@ -49,7 +49,7 @@ pub struct Connection {
     is_silent: bool,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 48, "an idle connection is small");
+const _: () = assert!(size_of::<Connection>() <= 40, "an idle connection is small");
 
 struct User {
     id: RecordId,
@@ -116,9 +116,11 @@ pub struct Wish {
 impl Wish {
     /// What is malformed is ignored.
     pub fn of(query: &Query<'_>) -> Wish {
-        let is_on = |name| query.first(name) == Some("1");
-        let since = query.first("fw_since").filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let since = since.and_then(|text| text.parse().ok()).map(Seq);
+        let is_on = |name| query.once(name) == Given::Once("1");
+        let since = match query.once("fw_since") {
+            Given::Once(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok().map(Seq),
+            Given::Absent | Given::Once(_) | Given::Twice => None,
+        };
         let snapshot = is_on("fw_snapshot");
         Wish { numbered: is_on("fw_seq") || since.is_some() || snapshot, since, snapshot }
     }
@@ -320,7 +322,9 @@ impl Connection {
     }
 
     fn finish(&mut self, cause: Cause, actions: &mut Actions) {
-        match cause {
+        // What came into force just now may be worse than what this one waits for.
+        let is_gone = cause == Cause::OptionsChanged && self.endpoint().review() == Review::Gone;
+        match if is_gone { Cause::EndpointGone } else { cause } {
             Cause::Drained => turn_away(Reject::Draining, actions),
             Cause::OptionsChanged => self.dismiss(1000, "Options of the endpoint are changed.", actions),
             Cause::EndpointGone => {
@@ -486,5 +490,303 @@ impl Session for Connection {
 
     fn accepts_input(&self) -> bool {
         self.end().is_none_or(|end| end.cause == Cause::Drained)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shared::Live;
+    use super::super::testing::{endpoint, enforce, records, text};
+    use super::*;
+    use crate::exchange::{JoinedTopic, Revocation, TopicId};
+    use crate::message::Stamp;
+    use crate::record::RecordList;
+    use crate::session::Action;
+    use crate::websocket::encoder;
+    use std::time::Duration;
+
+    const NOW: Now = Now { micros: 5_000_000, unix_micros: 1_795_191_466_000_000 };
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const TOKEN: TokenDigest = TokenDigest([7; 32]);
+    const USER: RecordId = RecordId(0xabc);
+
+    struct Bench {
+        live: Live,
+        connection: Connection,
+        now: Now,
+        /// What the connection wished last, in words, but for when it wants to be woken.
+        wished: Vec<String>,
+        work: Option<crate::session::Job>,
+    }
+
+    impl Bench {
+        fn open(name: &str, caller: Caller, query: &str) -> Bench {
+            Bench::at(&text("", "", ""), name, caller, query)
+        }
+
+        fn at(text: &str, name: &str, caller: Caller, query: &str) -> Bench {
+            let live = Live::default();
+            enforce(&live, text);
+            let place = Place::take(&endpoint(&live, name)).unwrap();
+            let mut actions = Actions::new(NOW);
+            let connection = Connection::open(place, caller, Wish::of(&Query::read(query)), PEER, &mut actions);
+            let mut bench = Bench { live, connection, now: NOW, wished: Vec::new(), work: None };
+            bench.note(actions);
+            bench
+        }
+
+        fn note(&mut self, mut actions: Actions) {
+            let topic = self.connection.endpoint().topic.as_str().to_owned();
+            self.wished.clear();
+            for action in actions.drain() {
+                let words = match action {
+                    Action::Accept => "accept".to_owned(),
+                    Action::Send(frame) => format!("send {}", String::from_utf8_lossy(&frame[2..])),
+                    Action::Close { code, reason } => format!("close {} {reason}", code.unwrap_or(0)),
+                    Action::Join { join, delivery } => {
+                        let [wanted] = &join.topics[..] else { panic!("one topic") };
+                        let records = join.records.expect("it is of an endpoint");
+                        let numbered = delivery == Delivery::Shared(self.connection.shared().encodings.numbered);
+                        format!(
+                            "join{}{} {:?}{}",
+                            wanted.name.as_str().replace(&topic, "").replace('\u{1f}', " "),
+                            if numbered { " numbered" } else { "" },
+                            wanted.start,
+                            records.snapshot.map_or("", |_| " with snapshot"),
+                        )
+                    }
+                    Action::Leave(_) => "leave".to_owned(),
+                    Action::Ask(question) => format!("ask {question:?}"),
+                    Action::Work { job, .. } => {
+                        self.work = Some(job);
+                        "work".to_owned()
+                    }
+                    Action::Discard => "discard".to_owned(),
+                    Action::WakeAt(_) => continue,
+                    other => format!("{other:?}"),
+                };
+                self.wished.push(words);
+            }
+        }
+
+        fn act(&mut self, event: impl FnOnce(&mut Connection, &mut Actions)) -> Vec<&str> {
+            let mut actions = Actions::new(self.now);
+            event(&mut self.connection, &mut actions);
+            self.note(actions);
+            self.wished.iter().map(String::as_str).collect()
+        }
+
+        fn granted(&mut self, user: &str, seconds: u64) -> Vec<&str> {
+            let (group, until) = (self.connection.endpoint().project.group.clone(), NOW.unix_millis() + seconds * 1_000);
+            let grant = Grant { group, user: user.into(), until };
+            self.act(|session, actions| session.answered(Answer::Grant(Some(grant)), actions))
+        }
+
+        fn joined(&mut self, at: u64, gap: bool, records: Option<RecordList>) -> Vec<&str> {
+            let head = Stamp { seq: Seq(at), ..Stamp::default() };
+            let topic = JoinedTopic { id: CHANGES, topic: TopicId { index: 0, generation: 0 }, from: head.seq };
+            let joined =
+                Joined { head, topics: vec![topic], start: None, gap, foreign: false, replay: None, document: None, records };
+            self.act(|session, actions| session.joined(&joined, actions))
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now.micros += time.as_micros() as u64;
+            self.now.unix_micros += time.as_micros() as u64;
+        }
+    }
+
+    const RESET: &str = r#"send {"type":"RESET","seq":7}"#;
+
+    #[test]
+    fn who_needs_no_token_joins_at_once_and_is_accepted_then() {
+        for (caller, name) in [(Caller::Anybody, "p/open"), (Caller::Master(None), "p/notes")] {
+            let mut bench = Bench::open(name, caller, "");
+            assert_eq!(bench.wished, ["join Now"]);
+            assert_eq!(bench.joined(7, false, None), ["accept"]);
+            assert!(bench.connection.extra.is_none(), "an idle connection is small");
+        }
+    }
+
+    #[test]
+    fn who_has_a_token_joins_its_own_changes_once_it_is_known() {
+        let mut bench = Bench::open("p/notes", Caller::Asks(TOKEN), "fw_seq=1");
+        assert_eq!(bench.wished, ["ask Grant(TokenDigest(…))"]);
+        assert_eq!(bench.granted(&USER.to_string(), 60), [format!("join {USER} numbered Now")]);
+        assert_eq!(bench.joined(7, false, None), ["accept"]);
+        let others = text("", "", "").replace("secure = true", "secure = true\nread_by_others = true");
+        let mut bench = Bench::at(&others, "p/notes", Caller::Asks(TOKEN), "");
+        assert_eq!(bench.granted(&USER.to_string(), 60), ["join Now"]);
+    }
+
+    #[test]
+    fn ep_15_a_token_that_stands_for_nobody_here_is_a_failure() {
+        let grants = [None, Some(("elsewhere", USER.to_string())), Some(("$endpoint\u{1f}rested\u{1f}p", "no id".to_owned()))];
+        let limited = text("limits.failures_per_minute_per_address = 1", "", "");
+        for grant in grants {
+            let mut bench = Bench::at(&limited, "p/notes", Caller::Asks(TOKEN), "");
+            let answer = grant.map(|(group, user)| Grant { group: group.into(), user: user.into(), until: u64::MAX });
+            let told = bench.act(|session, actions| session.answered(Answer::Grant(answer), actions));
+            assert_eq!(told, ["close 4000 No Access token or invalid."]);
+            let failed = bench.connection.shared().failed(Reject::NotValid, PEER, NOW);
+            assert_eq!(failed, Reject::TooManyRequests, "it was counted");
+        }
+    }
+
+    #[test]
+    fn ep_82_a_log_that_does_not_reach_back_is_told_once() {
+        let mut bench = Bench::open("p/open", Caller::Anybody, "fw_since=5");
+        assert_eq!(bench.wished, ["join numbered After(Seq(5))"]);
+        assert_eq!(bench.joined(7, false, None), ["accept"]);
+        let mut bench = Bench::open("p/open", Caller::Anybody, "fw_since=5");
+        assert_eq!(bench.joined(7, true, None), ["accept", RESET]);
+        for malformed in
+            ["fw_since=", "fw_since=x", "fw_since=+5", "fw_since=-5", "fw_since=5&fw_since=5", "fw_seq=2", "fw_snapshot=true"]
+        {
+            assert_eq!(Bench::open("p/open", Caller::Anybody, malformed).wished, ["join Now"], "{malformed}");
+        }
+    }
+
+    #[test]
+    fn ep_83_a_small_snapshot_comes_first() {
+        let mut bench = Bench::open("p/open", Caller::Anybody, "fw_snapshot=1");
+        assert_eq!(bench.wished, ["join numbered Now with snapshot"]);
+        let empty = r#"send {"type":"SNAPSHOT","records":[],"seq":7}"#;
+        assert_eq!(bench.joined(7, false, Some(RecordList::default())), ["accept", empty]);
+        // With a number only if that does not reach back.
+        for (gap, first) in [(false, None), (true, Some(empty))] {
+            let mut bench = Bench::open("p/open", Caller::Anybody, "fw_snapshot=1&fw_since=5");
+            assert_eq!(bench.wished, ["join numbered After(Seq(5)) with snapshot"]);
+            let expected: Vec<&str> = ["accept"].into_iter().chain(first).collect();
+            assert_eq!(bench.joined(7, gap, Some(RecordList::default())), expected);
+        }
+        let small = text("limits.list_bytes_max = 1000", "", "");
+        let mut bench = Bench::at(&small, "p/open", Caller::Anybody, "fw_snapshot=1");
+        assert_eq!(bench.joined(7, false, Some(records(10, "1"))), ["accept", RESET]);
+    }
+
+    #[test]
+    fn ep_83_a_large_snapshot_is_written_elsewhere_and_what_follows_it_is_joined_then() {
+        let large = || Some(records(1_000, "\"some data\""));
+        let begun = || {
+            let mut bench = Bench::open("p/open", Caller::Anybody, "fw_snapshot=1");
+            assert_eq!(bench.joined(5, false, large()), ["leave", "work"]);
+            bench
+        };
+        let written = |bench: &mut Bench| {
+            let result = bench.work.take().unwrap().run().unwrap();
+            assert_eq!(bench.act(|session, actions| session.worked(result, actions)), ["join numbered After(Seq(5))"]);
+        };
+        let mut bench = begun();
+        written(&mut bench);
+        let told = bench.joined(7, false, None);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0] == "accept" && told[1].ends_with("],\"seq\":5}"), "{told:?}");
+        assert!(bench.connection.extra.is_none());
+        // What came after it is gone by then.
+        let mut bench = begun();
+        written(&mut bench);
+        assert_eq!(bench.joined(7, true, None), ["accept", RESET]);
+        // Nobody has time.
+        let mut bench = begun();
+        let told = bench.act(|session, actions| session.answered(Answer::Refused(Refusal::Busy), actions));
+        assert_eq!(told, ["join numbered Now"]);
+        assert_eq!(bench.joined(7, false, None), ["accept", RESET]);
+        // It ends while that lasts.
+        let mut bench = begun();
+        enforce(&bench.live, "[rested]\n");
+        let told = bench.act(|session, actions| session.review(&[], actions));
+        assert_eq!(told, ["discard", "close 4000 Endpoint or API Key not valid."]);
+    }
+
+    #[test]
+    fn ep_46_who_expires_while_it_opens_is_not_let_in() {
+        let mut bench = Bench::open("p/notes", Caller::Asks(TOKEN), "");
+        bench.granted(&USER.to_string(), 2);
+        bench.pass(Duration::from_secs(2));
+        assert_eq!(bench.joined(7, false, None), ["discard", "close 1000 Access token expired."]);
+        let mut bench = Bench::open("p/notes", Caller::Asks(TOKEN), "");
+        bench.granted(&USER.to_string(), 2);
+        bench.joined(7, false, None);
+        bench.pass(Duration::from_millis(1_899));
+        assert!(bench.act(|session, actions| session.woken(actions)).is_empty());
+        bench.pass(Duration::from_millis(101));
+        let told = bench.act(|session, actions| session.woken(actions));
+        assert_eq!(told, ["discard", "close 1000 Access token expired."]);
+    }
+
+    #[test]
+    fn ep_47_a_revocation_ends_those_whom_it_means() {
+        let group = || -> Box<str> { "$endpoint\u{1f}rested\u{1f}p".into() };
+        let user = |group, user: RecordId, except| Revocation::User { group, user: user.to_string().into(), except };
+        for (revocation, ends) in [
+            (Revocation::Token(TOKEN), true),
+            (Revocation::Token(TokenDigest([8; 32])), false),
+            (user(group(), USER, None), true),
+            (user(group(), USER, Some(TokenDigest([8; 32]))), true),
+            (user(group(), USER, Some(TOKEN)), false),
+            (user(group(), RecordId(1), None), false),
+            (user("elsewhere".into(), USER, None), false),
+        ] {
+            let mut bench = Bench::open("p/notes", Caller::Asks(TOKEN), "");
+            bench.granted(&USER.to_string(), 60);
+            bench.joined(7, false, None);
+            let notice = Notice::Revoked(revocation);
+            let told = bench.act(|session, actions| session.noticed(&notice, actions));
+            let expected: &[&str] = if ends { &["discard", "close 1000 Access token expired."] } else { &[] };
+            assert_eq!(told, expected, "{notice:?}");
+        }
+    }
+
+    #[test]
+    fn ep_49_who_joins_under_old_options_is_told_that_they_changed() {
+        let changed = "close 1000 Options of the endpoint are changed.";
+        let refused = |bench: &mut Bench, refusal| {
+            let told = bench.act(|session, actions| session.refused(refusal, actions));
+            told.last().copied().unwrap_or_default().to_owned()
+        };
+        // The hub knows them already, or everybody does.
+        let mut bench = Bench::open("p/notes", Caller::Master(None), "");
+        assert_eq!(refused(&mut bench, Refusal::TopicMissing), changed);
+        let mut bench = Bench::open("p/notes", Caller::Master(None), "");
+        enforce(&bench.live, &text("", "disallow_no_origin = true", ""));
+        assert_eq!(refused(&mut bench, Refusal::TopicMissing), changed);
+        let mut bench = Bench::open("p/notes", Caller::Master(None), "");
+        enforce(&bench.live, &text("", "", "").replace(super::super::testing::KEY, "0123456789abcdef"));
+        assert_eq!(refused(&mut bench, Refusal::TopicMissing), "close 4000 Endpoint or API Key not valid.");
+        let mut bench = Bench::open("p/notes", Caller::Master(None), "");
+        assert_eq!(refused(&mut bench, Refusal::TooManyTopics), "close 1013 Too many connections.");
+    }
+
+    #[test]
+    fn ep_53_what_is_lost_because_of_other_options_is_not_called_slow() {
+        let mut bench = Bench::open("p/open", Caller::Anybody, "");
+        bench.joined(7, false, None);
+        assert_eq!(bench.act(|session, actions| session.too_slow(actions)), ["close 1013 Too slow."]);
+        let mut bench = Bench::open("p/open", Caller::Anybody, "");
+        bench.joined(7, false, None);
+        enforce(&bench.live, &text("", "disallow_no_origin = true", ""));
+        let told = bench.act(|session, actions| session.too_slow(actions));
+        assert_eq!(told.last(), Some(&"close 1000 Options of the endpoint are changed."));
+    }
+
+    #[test]
+    fn the_frames_of_the_first_message_are_whole() {
+        let mut bench = Bench::open("p/open", Caller::Anybody, "fw_since=5");
+        let mut actions = Actions::new(NOW);
+        let head = Stamp { seq: Seq(7), ..Stamp::default() };
+        let joined = Joined {
+            head,
+            topics: Vec::new(),
+            start: None,
+            gap: true,
+            foreign: true,
+            replay: None,
+            document: None,
+            records: None,
+        };
+        bench.connection.joined(&joined, &mut actions);
+        let sent = actions.drain().find_map(|action| if let Action::Send(frame) = action { Some(frame) } else { None });
+        assert_eq!(sent.as_deref(), Some(&encoder::text(br#"{"type":"RESET","seq":7}"#)[..]));
     }
 }

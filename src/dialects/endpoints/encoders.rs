@@ -88,9 +88,9 @@ pub fn list_bytes(records: &RecordList) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::records;
     use super::*;
     use crate::message::{Stamp, TopicName};
-    use crate::record::{Record, RecordId};
 
     fn frame(encoder: &dyn Encoder, payload: &str) -> Vec<u8> {
         let stamp = Stamp { seq: Seq(1_795_191_466_000_123), ..Stamp::default() };
@@ -98,24 +98,6 @@ mod tests {
         let mut out = Vec::new();
         encoder.encode(&message, &mut out);
         out
-    }
-
-    fn records(count: u64, data: &str) -> RecordList {
-        let mut list = RecordList::default();
-        for place in 1..=count {
-            let id = RecordId(u128::from(place) << 64);
-            let data = data.as_bytes().into();
-            list.push(Arc::new(Record {
-                id,
-                place: Seq(place),
-                owner: None,
-                created: 1_000,
-                updated: 2_500,
-                data,
-                account: None,
-            }));
-        }
-        list
     }
 
     #[test]

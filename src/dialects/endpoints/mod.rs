@@ -23,6 +23,8 @@ pub mod query;
 pub mod route;
 mod shared;
 pub mod strategy;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod upload;
 

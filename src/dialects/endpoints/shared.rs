@@ -327,3 +327,146 @@ impl Drop for Place {
         self.0.connections.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{STOP, endpoint, enforce, options, text};
+    use super::*;
+
+    fn settings(live: &Live, text: &str) -> Vec<EndpointSettings> {
+        live.prepare(&options(text), &Source::new([1; 32]), &mut Encoders::default(), STOP).settings
+    }
+
+    #[test]
+    fn places_are_counted_at_the_endpoint_and_outlive_a_reload() {
+        let live = Live::default();
+        let two = text("limits.connections_per_endpoint_max = 2", "", "");
+        enforce(&live, &two);
+        let open = endpoint(&live, "p/open");
+        let places: Vec<_> = (0..3).map(|_| Place::take(&open)).collect();
+        assert_eq!(places.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
+        assert!(Place::take(&endpoint(&live, "p/notes")).is_some(), "each on its own");
+        enforce(&live, &two);
+        let open = endpoint(&live, "p/open");
+        assert!(Place::take(&open).is_none());
+        drop(places);
+        assert!(Place::take(&open).is_some());
+        enforce(&live, &text("", "", ""));
+        let open = endpoint(&live, "p/open");
+        assert!((0..1_000).map(|_| Place::take(&open)).collect::<Vec<_>>().iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn ep_48_options_that_close_change_the_generation_and_others_do_not() {
+        let live = Live::default();
+        let base = text("", "", "");
+        enforce(&live, &base);
+        let [open, notes, users] = ["p/open", "p/notes", "p/users"].map(|name| endpoint(&live, name));
+        let reviews = |text: &str| {
+            enforce(&live, text);
+            let reviewed = [&open, &notes, &users].map(|endpoint| endpoint.review());
+            enforce(&live, &base);
+            assert_eq!(open.review() == Review::Same, reviewed[0] == Review::Same, "what has changed once stays so: {text}");
+            reviewed
+        };
+        use Review::{Changed, Gone, Same};
+        for same in [
+            base.clone(),
+            text("ping_interval = \"5s\"\nlog_messages = 7\nlimits.frame_bytes_max = 9", "", ""),
+            text("hosts = [\"a.example\"]\npath = \"/other\"", "", ""),
+            text("", "", "[[rested.projects.endpoints]]\nname = \"p/more\"\n"),
+        ] {
+            assert_eq!(reviews(&same), [Same; 3], "{same}");
+        }
+        assert_eq!(reviews(&base.replace("auth = true", "auth = true\nregistration = false")), [Same, Same, Changed]);
+        let live = Live::default();
+        enforce(&live, &base);
+        let all = || ["p/open", "p/notes", "p/users"].map(|name| endpoint(&live, name));
+        for (text, expected) in [
+            (base.replace("secure = true", "secure = true\nread_by_others = true"), [Same, Changed, Same]),
+            (base.replace("secure = true", "secure = false"), [Same, Changed, Same]),
+            (base.replace("secure = true", "auth = true"), [Same, Changed, Same]),
+            (base.replace("auth = true", "auth = true\nregistration = false"), [Same, Same, Changed]),
+            (text("", "allowed_origins = [\"https://a.example\"]", ""), [Changed; 3]),
+            (text("", "disallow_no_origin = true", ""), [Changed; 3]),
+            (text("", "master_key = \"0123456789abcdef\"", ""), [Changed; 3]),
+            (base.replace("cookie_from_any_origin = true", ""), [Changed; 3]),
+            (base.replace("p/notes", "p/others"), [Same, Gone, Same]),
+            (base.replace("name = \"p\"", "name = \"q\""), [Gone; 3]),
+            (base.replace(super::super::testing::KEY, "0123456789abcdef"), [Gone; 3]),
+            ("[rested]\n".to_owned(), [Gone; 3]),
+            (base.replace("rested", "yawe"), [Gone; 3]),
+            (String::new(), [Gone; 3]),
+        ] {
+            enforce(&live, &base);
+            let before = all();
+            enforce(&live, &text);
+            assert_eq!(before.map(|endpoint| endpoint.review()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn ep_49_the_hub_is_told_of_generations_before_they_are_in_force() {
+        let live = Live::default();
+        let base = text("", "", "");
+        enforce(&live, &base);
+        let generations = |text: &str| -> Vec<u64> { settings(&live, text).iter().map(|endpoint| endpoint.generation).collect() };
+        let before = generations(&base);
+        assert_eq!(before.len(), 3);
+        assert_eq!(generations(&base), before, "equal options are the same generation");
+        let changed = text("", "disallow_no_origin = true", "");
+        let after = generations(&changed);
+        assert!(after.iter().zip(&before).all(|(after, before)| after > before), "{before:?} {after:?}");
+        assert_eq!(endpoint(&live, "p/open").review(), Review::Same, "nothing is in force yet");
+        // An endpoint that goes and comes back is another one.
+        let notes = |live: &Live| endpoint(live, "p/notes").generation;
+        let first = notes(&live);
+        enforce(&live, &base.replace("p/notes", "p/others"));
+        enforce(&live, &base);
+        assert!(notes(&live) > first);
+    }
+
+    #[test]
+    fn ep_50_closes_come_in_slices() {
+        let live = Live::default();
+        let slices = "close_slice_connections = 2\nclose_slice_interval = \"10ms\"";
+        enforce(&live, &text(slices, "", ""));
+        let open = endpoint(&live, "p/open");
+        for _ in 0..2 {
+            enforce(&live, &text(slices, "disallow_no_origin = true", ""));
+            let delays: Vec<u128> = (0..5).map(|_| open.closing_delay().as_millis()).collect();
+            assert_eq!(delays, [0, 0, 10, 10, 20], "each configuration counts anew");
+        }
+    }
+
+    #[test]
+    fn the_hub_hears_of_configured_users_under_one_name_each() {
+        const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let live = Live::default();
+        let users = format!("auth = true\nusers = [{{ username = \"an\\\"na\", password_hash = \"{HASH}\" }}]");
+        let settings = settings(&live, &text("removed_endpoint_ttl = \"5s\"", "", "").replace("auth = true", &users));
+        let names: Vec<String> = settings.iter().map(|endpoint| endpoint.name.as_str().replace('\u{1f}', " ")).collect();
+        assert_eq!(names, ["$endpoint rested p p/notes", "$endpoint rested p p/open", "$endpoint rested p p/users"]);
+        assert!(settings.iter().all(|endpoint| endpoint.removed_ttl == Duration::from_secs(5)));
+        let [anna] = &settings[2].users[..] else { panic!("one user") };
+        assert_eq!((anna.owner, &*anna.data), (Some(anna.id), &br#"{"username":"an\"na"}"#[..]));
+        let account = anna.account.as_ref().unwrap();
+        assert_eq!((&*account.names[0], &*account.password), ("username\0an\"na", HASH));
+    }
+
+    #[test]
+    fn ep_26_failures_are_counted_over_reloads_and_by_service() {
+        let live = Live::default();
+        let one = text("limits.failures_per_minute_per_address = 1", "", "");
+        let (peer, now) = (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), Now { micros: 1_000_000_000, unix_micros: 0 });
+        let failed = |reject| endpoint(&live, "p/open").shared.failed(reject, peer, now);
+        enforce(&live, &one);
+        assert_eq!(failed(Reject::Draining), Reject::Draining);
+        assert_eq!(failed(Reject::NotValid), Reject::NotValid);
+        enforce(&live, &one);
+        assert_eq!([Reject::MissingKey, Reject::NoToken].map(failed), [Reject::TooManyRequests; 2]);
+        assert_eq!(failed(Reject::TooManyConnections), Reject::TooManyConnections);
+        enforce(&live, &one.replace("rested", "yawe"));
+        assert_eq!(failed(Reject::OriginNotAllowed), Reject::OriginNotAllowed);
+    }
+}
