@@ -2,9 +2,14 @@
 
 mod accounts;
 mod cors;
+mod handshake;
 mod http;
+mod lifetime;
+mod messages;
 mod passwords;
 mod records;
+mod slow;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 mod uploads;

@@ -1,0 +1,425 @@
+//! EP-1 to EP-27, but for tokens: who comes in, and how the others are told.
+
+use crate::support::client::UPGRADE;
+use crate::support::endpoints::{
+    KEY, Listener, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, USERS, both, expect_refusal, target,
+};
+use crate::support::{Client, LISTEN, REACTORS, Server, log, masked};
+use fanwire::config::Config;
+use fanwire::metrics::Counter;
+use std::path::Path;
+use std::time::Instant;
+
+/// More failures than any test makes.
+const PATIENT: &str = "limits.failures_per_minute_per_address = 10000";
+
+fn origin(origin: &str) -> String {
+    format!("Origin: {origin}\r\n")
+}
+
+#[track_caller]
+fn opens(server: &Server, target: &str, fields: &str) {
+    let mut listener = Listener::with(server, 1, target, fields);
+    server.expect_silence(&mut listener);
+}
+
+#[track_caller]
+fn refuses(server: &Server, target: &str, fields: &str, reason: &str) {
+    expect_refusal(Client::on(server, 2), target, fields, 4000, reason);
+}
+
+#[test]
+fn ep_01_a_valid_key_opens_and_then_there_is_silence() {
+    let server = Server::with_endpoints("");
+    for reactor in 0..REACTORS {
+        let mut listener = Listener::open(&server, reactor, OPEN, "");
+        assert_eq!(listener.upgrade.field("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        server.advance(1.0);
+        server.expect_silence(&mut listener);
+    }
+    // Offers are ignored.
+    let fields = "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
+    let mut listener = Listener::with(&server, 1, &target(OPEN, ""), fields);
+    assert_eq!(
+        listener.upgrade.raw,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    );
+    server.expect_silence(&mut listener);
+}
+
+/// Targets whose key or endpoint is not valid.
+fn not_valid() -> Vec<String> {
+    let open = format!("{PATH}/{OPEN}");
+    vec![
+        format!("{open}?key={OTHER_KEY}"),
+        format!("{open}?key={}", &KEY[1..]),
+        format!("{open}?key={KEY}0"),
+        format!("{open}?key={}", KEY.to_uppercase()),
+        open.clone(),
+        format!("{open}?"),
+        format!("{open}?key="),
+        format!("{open}?key"),
+        format!("{open}?key={KEY}&key={KEY}"),
+        format!("{open}?key={KEY}&key="),
+        format!("{open}?key=&key={KEY}"),
+        format!("{PATH}/examples/unknown?key={KEY}"),
+        format!("{PATH}/other/endpoint?key={KEY}"),
+        format!("{PATH}?key={KEY}"),
+        format!("{PATH}/?key={KEY}"),
+    ]
+}
+
+#[test]
+fn ep_02_whatever_is_not_valid_is_told_by_a_close() {
+    let server = Server::with_endpoints(PATIENT);
+    for (number, target) in not_valid().into_iter().enumerate() {
+        expect_refusal(Client::on(&server, number % REACTORS), &target, "", 4000, NOT_VALID);
+    }
+}
+
+#[test]
+fn ep_03_what_is_not_valid_looks_the_same_byte_for_byte() {
+    let server = Server::with_endpoints(PATIENT);
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    for target in not_valid() {
+        let mut client = Client::on(&server, 1);
+        client.send(format!("GET {target} HTTP/1.1\r\n{UPGRADE}\r\n"));
+        let head = client.take_until(b"\r\n\r\n");
+        let close = client.take(2 + 2 + NOT_VALID.len());
+        answers.push([head, close].concat());
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1);
+}
+
+#[test]
+fn ep_04_the_whole_rest_of_the_path_is_the_name() {
+    let table = |name: &str| format!("[[endpoints.rested.projects.endpoints]]\nname = \"{name}\"\n");
+    let server = Server::with_examples(PATIENT, "", &(table("cars/x/y") + &table("cars/z")));
+    opens(&server, &target("cars/x/y", ""), "");
+    opens(&server, &target("cars/z", ""), "");
+    for unknown in ["cars/x", "cars/x/y/z", "cars/y", "x/y/z"] {
+        refuses(&server, &target(unknown, ""), "", NOT_VALID);
+    }
+}
+
+#[test]
+fn ep_05_what_can_be_no_name_is_not_valid() {
+    let server = Server::with_endpoints(PATIENT);
+    let long = "a".repeat(255);
+    for name in [
+        "Examples/unsecure-endpoint",
+        "examples//unsecure-endpoint",
+        "examples/unsecure-endpoint/",
+        "/examples/unsecure-endpoint",
+        "examples%2Funsecure-endpoint",
+        "examples%2funsecure-endpoint",
+        "../ce/examples/unsecure-endpoint",
+        "examples/../examples/unsecure-endpoint",
+        "examples/./unsecure-endpoint",
+        "%2e%2e/examples/unsecure-endpoint",
+        "examples/unsecure-endpoint%00",
+        "examples/unsecure%2-endpoint",
+        "examples/unsecure%2542endpoint",
+        "cars",
+        &long,
+    ] {
+        // These never come so far: they are no HTTP.
+        if name.contains("%2-") || name.contains("%00") {
+            let mut client = Client::on(&server, 1);
+            assert_eq!(client.ask_upgrade(&target(name, ""), "").status, 400, "{name}");
+        } else {
+            refuses(&server, &target(name, ""), "", NOT_VALID);
+        }
+    }
+    opens(&server, &target("%65xamples/unsecure%2dendpoint", ""), "");
+}
+
+#[test]
+fn ep_06_the_configuration_check_refuses_names_that_break_the_rule() {
+    let check = |name: &str| {
+        let text = format!(
+            "{LISTEN}[[endpoints.rested.projects]]\nname = \"p\"\nkey = \"{KEY}\"\n\
+             [[endpoints.rested.projects.endpoints]]\nname = \"{name}\"\n"
+        );
+        Config::from_toml(&text, "test.toml", Path::new(".")).err().map(|error| error.to_string())
+    };
+    for good in ["abcde", "cars/x/y", "a-b/c-d", &"a".repeat(254)] {
+        assert_eq!(check(good), None, "{good}");
+    }
+    for bad in ["abcd", "Examples/x", "a//bcd", "a--bcd", "/abcde", "abcde/", "-abcde", "abcde-", "ab_cd", &"a".repeat(255)] {
+        let told = check(bad).unwrap_or_else(|| panic!("{bad} is no name"));
+        assert!(told.contains("test.toml:15: endpoints.rested.projects[0].endpoints[0].name: "), "{told}");
+    }
+}
+
+#[test]
+fn ep_07_other_versions_and_routes_are_not_found() {
+    let server = Server::with_endpoints("");
+    for path in ["/api/2/ce", "/api/1/cf", "/api/1/cee", "/api/ce", "/API/1/ce"] {
+        let target = format!("{path}/{OPEN}?key={KEY}");
+        let mut client = Client::on(&server, 1);
+        assert_eq!(client.ask_upgrade(&target, "").status, 404, "{target}");
+        assert_eq!(Client::on(&server, 1).get(&target).status, 404, "{target}");
+    }
+}
+
+#[test]
+fn ep_08_unlisted_parameters_are_ignored_and_the_key_is_decoded() {
+    let server = Server::with_endpoints(PATIENT);
+    for more in [
+        "x=1",
+        "uniqueId=a&uniqueId=b&dataOnly=true&jsonata=$&login=true&logout=true&strategy=none",
+        "KEY=x&Key=y",
+        "fw_limit=no&fw_after=no&fw_unknown",
+        "a&&=&=b&%zz",
+    ] {
+        opens(&server, &target(OPEN, more), "");
+    }
+    opens(&server, &format!("{PATH}/{OPEN}?%6Bey=%64{}", &KEY[1..]), "");
+    let encoded: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    opens(&server, &format!("{PATH}/{OPEN}?x=1&key={encoded}&y"), "");
+    refuses(&server, &format!("{PATH}/{OPEN}?KEY={KEY}"), "", NOT_VALID);
+    refuses(&server, &format!("{PATH}/{OPEN}?key=%2564{}", &KEY[1..]), "", NOT_VALID);
+}
+
+const SHOP: &str = "allowed_origins = [\"https://shop.example\", \"http://shop.example:8080\"]";
+
+#[test]
+fn ep_09_an_origin_outside_of_the_list_is_told() {
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    for allowed in ["https://shop.example", "http://shop.example:8080"] {
+        opens(&server, &target(OPEN, ""), &origin(allowed));
+    }
+    refuses(&server, &target(OPEN, ""), &origin("https://evil.example"), NO_ORIGIN);
+}
+
+#[test]
+fn ep_10_origins_are_compared_whole() {
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    for same in ["https://SHOP.Example", "HTTPS://shop.example", "https://shop.example:443", "http://shop.example:8080"] {
+        opens(&server, &target(OPEN, ""), &origin(same));
+    }
+    for other in [
+        "null",
+        "http://shop.example",
+        "https://shop.example:8443",
+        "https://shop.example.evil.example",
+        "https://evilshop.example",
+        "https://shop.exampl",
+        "https://a.shop.example",
+        "https://shop.example/",
+        "https://shop.example@evil.example",
+        "shop.example",
+        "https://shop.example https://shop.example",
+    ] {
+        refuses(&server, &target(OPEN, ""), &origin(other), NO_ORIGIN);
+    }
+    refuses(&server, &target(OPEN, ""), &origin("https://shop.example").repeat(2), NO_ORIGIN);
+}
+
+#[test]
+fn ep_11_an_empty_list_accepts_every_origin() {
+    let server = Server::with_endpoints("");
+    for any in ["https://evil.example", "null", "app://x"] {
+        opens(&server, &target(OPEN, ""), &origin(any));
+    }
+}
+
+#[test]
+fn ep_12_no_origin_is_accepted_unless_the_project_refuses_it() {
+    for list in ["", SHOP] {
+        let server = Server::with_examples("", list, "");
+        opens(&server, &target(OPEN, ""), "");
+        let server = Server::with_examples(PATIENT, &format!("{list}\ndisallow_no_origin = true"), "");
+        refuses(&server, &target(OPEN, ""), "", NO_ORIGIN);
+        opens(&server, &target(OPEN, ""), &origin("https://shop.example"));
+    }
+}
+
+#[test]
+fn ep_13_a_valid_master_key_skips_origin_and_token() {
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    let evil = origin("https://evil.example");
+    let right = format!("masterKey={MASTER_KEY}");
+    for endpoint in [OPEN, NOTES, USERS] {
+        opens(&server, &target(endpoint, &right), &evil);
+    }
+    // The key is needed all the same.
+    refuses(&server, &format!("{PATH}/{OPEN}?{right}"), "", NOT_VALID);
+    refuses(&server, &format!("{PATH}/{OPEN}?key={OTHER_KEY}&{right}"), "", NOT_VALID);
+    for wrong in ["masterKey=x", "masterKey=", &format!("{right}&{right}"), &format!("MasterKey={MASTER_KEY}")] {
+        opens(&server, &target(OPEN, wrong), "");
+        refuses(&server, &target(OPEN, wrong), &evil, NO_ORIGIN);
+        refuses(&server, &target(NOTES, wrong), "", NO_TOKEN);
+    }
+    // The other project has none.
+    let other = format!("{PATH}/other/users?key={OTHER_KEY}&{right}");
+    refuses(&server, &other, "", NO_TOKEN);
+}
+
+#[test]
+fn ep_14_a_secure_endpoint_asks_for_a_token() {
+    let server = Server::with_endpoints(PATIENT);
+    for endpoint in [NOTES, USERS] {
+        refuses(&server, &target(endpoint, ""), "", NO_TOKEN);
+    }
+}
+
+#[test]
+fn ep_22_of_several_faults_the_first_is_told() {
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    let evil = origin("https://evil.example");
+    refuses(&server, &format!("{PATH}/{NOTES}?key={OTHER_KEY}"), &evil, NOT_VALID);
+    refuses(&server, &target(NOTES, ""), &evil, NO_ORIGIN);
+    refuses(&server, &target(NOTES, ""), "", NO_TOKEN);
+    refuses(&server, &target("examples/unknown", ""), &evil, NOT_VALID);
+    // Draining is told before everything else.
+    let mut late = Client::on(&server, 1);
+    late.send(format!("GET {PATH}/{NOTES}?key={OTHER_KEY} HTTP/1.1\r\n{UPGRADE}{evil}"));
+    let mut open = Listener::open(&server, 1, OPEN, "");
+    server.drain();
+    server.advance(0.0);
+    late.send("\r\n");
+    assert_eq!(late.response().status, 101);
+    late.expect_close(1001, "Server is draining.");
+    server.advance(10.0);
+    open.expect_close(1001, "Server is draining.");
+}
+
+#[test]
+fn ep_23_the_101_and_the_close_are_one_write_and_two_seconds_end_it() {
+    let server = Server::with_endpoints("");
+    let mut client = Client::on(&server, 1);
+    server.settle();
+    let writes = || server.metrics().reactors[1].read(Counter::Writes);
+    let before = writes();
+    assert_eq!(client.ask_upgrade(&format!("{PATH}/{OPEN}"), "").status, 101);
+    let close = client.frame();
+    assert_eq!((close.opcode, close.code()), (8, Some(4000)));
+    assert_eq!(writes() - before, 1);
+    // It does not answer.
+    let ended = || server.metrics().reactors[1].read(Counter::Ended);
+    let before = ended();
+    server.advance(1.8);
+    assert_eq!(ended(), before, "the answer to the close may take its time");
+    server.advance(0.3);
+    assert_eq!(ended(), before + 1);
+    client.expect_end();
+    // One that answers is not kept waiting.
+    expect_refusal(Client::on(&server, 1), &format!("{PATH}/{OPEN}"), "", 4000, NOT_VALID);
+}
+
+#[test]
+fn ep_24_reasons_are_those_of_the_documents() {
+    assert_eq!([NOT_VALID, NO_ORIGIN, NO_TOKEN].map(str::len), [30, 19, 27]);
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    let bytes = |target: &str, fields: &str| {
+        let mut client = Client::on(&server, 3);
+        assert_eq!(client.ask_upgrade(target, fields).status, 101);
+        let frame = client.frame();
+        [frame.head, frame.payload].concat()
+    };
+    assert_eq!(bytes(&format!("{PATH}/{OPEN}"), ""), b"\x88\x20\x0f\xa0Endpoint or API Key not valid.");
+    assert_eq!(bytes(&target(OPEN, ""), "Origin: null\r\n"), b"\x88\x15\x0f\xa0Origin not allowed.");
+    assert_eq!(bytes(&target(NOTES, ""), ""), b"\x88\x1d\x0f\xa0No Access token or invalid.");
+}
+
+#[test]
+fn ep_25_a_broken_upgrade_stays_http() {
+    let server = Server::with_endpoints("");
+    let ask = |method: &str, from: &str, to: &str| {
+        let mut client = Client::on(&server, 1);
+        client.send(format!("{method} {} HTTP/1.1\r\n{}\r\n", target(OPEN, ""), UPGRADE.replace(from, to)));
+        client.response()
+    };
+    for (from, to) in [
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Key: abc"),
+        ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", ""),
+        ("Connection: Upgrade\r\n", ""),
+        ("Upgrade: websocket\r\n", ""),
+        ("Upgrade: websocket", "Upgrade: h2c"),
+    ] {
+        assert_eq!(ask("GET", from, to).status, 400, "{from} -> {to}");
+    }
+    for version in ["Sec-WebSocket-Version: 12", "Sec-WebSocket-Version: 013", "Sec-WebSocket-Version: 8"] {
+        let answer = ask("GET", "Sec-WebSocket-Version: 13", version);
+        assert_eq!((answer.status, answer.field("Sec-WebSocket-Version")), (426, Some("13")), "{version}");
+    }
+    assert_eq!(ask("GET", "Sec-WebSocket-Version: 13\r\n", "").status, 426);
+    let long = format!("Sec-WebSocket-Version: 13\r\nX: {}", "x".repeat(8_192));
+    assert_eq!(ask("GET", "Sec-WebSocket-Version: 13", &long).status, 431);
+    // These come first: nothing of the target is looked at.
+    let mut client = Client::on(&server, 1);
+    client.send(format!("GET {PATH}/nothing HTTP/1.1\r\n{}\r\n", UPGRADE.replace("13", "12")));
+    assert_eq!(client.response().status, 426);
+}
+
+#[test]
+fn ep_26_too_many_failures_of_an_address_are_all_told_the_same() {
+    let server = Server::with_endpoints("");
+    let wrong = format!("{PATH}/{OPEN}?key=wrong");
+    for number in 0..60 {
+        expect_refusal(Client::on(&server, number % REACTORS), &wrong, "", 4000, NOT_VALID);
+    }
+    for (target, fields) in [(&wrong, ""), (&target(NOTES, ""), ""), (&format!("{PATH}/{OPEN}"), "")] {
+        expect_refusal(Client::on(&server, 1), target, fields, 1013, "Too many requests.");
+        let answer = Client::on(&server, 2).get(target);
+        assert_eq!((answer.status, answer.text()), (429, r#"{"error":"Too many requests."}"#), "{target}");
+    }
+    // Who is right comes in.
+    opens(&server, &target(OPEN, ""), "");
+    // A minute after the first there is room again.
+    server.advance(60.0);
+    refuses(&server, &wrong, "", NOT_VALID);
+}
+
+#[test]
+fn ep_26_a_wrong_master_key_is_a_failure_too() {
+    let server = Server::with_endpoints("limits.failures_per_minute_per_address = 3");
+    for _ in 0..3 {
+        opens(&server, &target(OPEN, "masterKey=wrong"), "");
+    }
+    expect_refusal(Client::on(&server, 1), &target(NOTES, ""), "", 1013, "Too many requests.");
+    opens(&server, &target(OPEN, "masterKey=wrong"), "");
+    opens(&server, &target(NOTES, &format!("masterKey={MASTER_KEY}")), "");
+}
+
+#[test]
+fn ep_27_no_key_reaches_the_log() {
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    opens(&server, &target(OPEN, &format!("masterKey={MASTER_KEY}")), "");
+    refuses(&server, &format!("{PATH}/{OPEN}?key=wrong-key-of-somebody"), "", NOT_VALID);
+    refuses(&server, &target(NOTES, "masterKey=wrong-master-key&accessToken=a-token-of-somebody"), "", NO_TOKEN);
+    server.reload(crate::support::endpoints::dev_endpoints(&both(PATIENT, "", ""))).expect("nothing that is fixed changes");
+    let mut shown = log::text();
+    for target in ["/metrics", "/health", "/ready"] {
+        shown += server.caller(0).get(target).text();
+    }
+    for secret in [KEY, OTHER_KEY, MASTER_KEY, "wrong-key-of-somebody", "wrong-master-key", "a-token-of-somebody"] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn a_full_endpoint_is_told_after_the_key_and_before_the_origin() {
+    let server = Server::with_examples("limits.connections_per_endpoint_max = 2", SHOP, "");
+    let mut first = Listener::open(&server, 0, OPEN, "");
+    let second = Listener::open(&server, 1, OPEN, "");
+    let evil = origin("https://evil.example");
+    expect_refusal(Client::on(&server, 2), &target(OPEN, ""), &evil, 1013, "Too many connections.");
+    refuses(&server, &format!("{PATH}/{OPEN}?key=wrong"), "", NOT_VALID);
+    opens(&server, &target(NOTES, &format!("masterKey={MASTER_KEY}")), "");
+    first.client.send(masked(0x88, &1000u16.to_be_bytes()));
+    first.expect_close(1000, "");
+    let begun = Instant::now();
+    drop(second);
+    server.wait_until("the places are free", |server| {
+        let mut client = Client::on(server, 3);
+        assert_eq!(client.ask_upgrade(&target(OPEN, ""), "").status, 101);
+        server.settle();
+        !client.has_bytes()
+    });
+    assert!(begun.elapsed() < crate::support::PATIENCE);
+}

@@ -1,0 +1,464 @@
+//! EP-40 to EP-45 and EP-81 to EP-85: what listeners are told, and who is told what.
+
+use crate::support::endpoints::{
+    BOARD, KEY, Listener, MASTER_KEY, NOTES, OPEN, PATH, Record, USERS, Writer, YAWE, bearer, dev_endpoints, numbered, service,
+    target, upgrade_at,
+};
+use crate::support::{Client, REACTORS, Server, Xorshift, masked};
+use fanwire::metrics::Counter;
+use std::collections::BTreeMap;
+
+const MASTER: &str = "masterKey=master-key-of-examples";
+
+/// Two users and a token of each.
+fn users(server: &Server) -> [(Record, String); 2] {
+    let mut writer = Writer::on(server, 3);
+    ["anna", "bert"].map(|name| (writer.register(USERS, name), writer.login(USERS, name)))
+}
+
+fn listener_of(server: &Server, reactor: usize, endpoint: &str, token: &str) -> Listener {
+    Listener::with(server, reactor, &target(endpoint, ""), &bearer(token))
+}
+
+#[test]
+fn ep_04_names_with_the_same_first_segment_are_independent() {
+    let table = |name: &str| format!("[[endpoints.rested.projects.endpoints]]\nname = \"{name}\"\n");
+    let server = Server::with_examples("", "", &(table("cars/x/y") + &table("cars/x/z")));
+    let mut listeners = ["cars/x/y", "cars/x/z"].map(|name| Listener::open(&server, 1, name, ""));
+    let record = Writer::on(&server, 2).post("cars/x/y", "1");
+    listeners[0].expect(&record.event("POST"));
+    server.expect_silence(&mut listeners[1]);
+    assert_eq!(Writer::on(&server, 0).list("cars/x/z"), []);
+}
+
+#[test]
+fn ep_40_only_the_owner_of_a_record_hears_of_it() {
+    let server = Server::with_endpoints("");
+    let [(_, anna), (_, bert)] = users(&server);
+    let mut annas: Vec<Listener> = (0..REACTORS).map(|reactor| listener_of(&server, reactor, NOTES, &anna)).collect();
+    let mut bert = listener_of(&server, 1, NOTES, &bert);
+    let mut writer = Writer::of_user(&server, 3, &anna);
+    let created = writer.post(NOTES, r#"{"text":"mine"}"#);
+    let put = writer.put(NOTES, &created.id, "2");
+    let patched = writer.patch(NOTES, &created.id, r#"{"a":1}"#);
+    let deleted = writer.delete(NOTES, &created.id);
+    for listener in &mut annas {
+        for (kind, record) in [("POST", &created), ("PUT", &put), ("PATCH", &patched), ("DELETE", &deleted)] {
+            listener.expect(&record.event(kind));
+        }
+        server.expect_silence(listener);
+    }
+    server.expect_silence(&mut bert);
+    // What has no owner is heard by nobody but the master key.
+    let mut master = Listener::open(&server, 2, NOTES, MASTER);
+    let record = Writer::master(&server, 0).post(NOTES, "3");
+    master.expect(&record.event("POST"));
+    annas.iter_mut().for_each(|listener| server.expect_silence(listener));
+    server.expect_silence(&mut bert);
+}
+
+#[test]
+fn ep_41_with_read_by_others_all_users_hear_everything() {
+    let server = Server::with_endpoints("");
+    let [(_, anna), (_, bert)] = users(&server);
+    let mut listeners: Vec<Listener> = [&anna, &bert]
+        .into_iter()
+        .flat_map(|token| (0..REACTORS).map(|reactor| listener_of(&server, reactor, BOARD, token)))
+        .collect();
+    listeners.push(Listener::open(&server, 1, BOARD, MASTER));
+    let records = [
+        Writer::of_user(&server, 3, &anna).post(BOARD, "1"),
+        Writer::of_user(&server, 2, &bert).post(BOARD, "2"),
+        Writer::master(&server, 1).post(BOARD, "3"),
+    ];
+    for listener in &mut listeners {
+        records.iter().for_each(|record| listener.expect(&record.event("POST")));
+        server.expect_silence(listener);
+    }
+    // Who has the master key hears of the notes of everybody, too.
+    let mut master = Listener::open(&server, 0, NOTES, MASTER);
+    for token in [&anna, &bert] {
+        let record = Writer::of_user(&server, 3, token).post(NOTES, "4");
+        master.expect(&record.event("POST"));
+    }
+}
+
+#[test]
+fn ep_42_users_are_told_without_passwords_and_to_themselves_alone() {
+    let server = Server::with_endpoints("");
+    let [(anna, token), (_, bert)] = users(&server);
+    let mut own = listener_of(&server, 1, USERS, &token);
+    let mut master = Listener::open(&server, 2, USERS, MASTER);
+    let mut other = listener_of(&server, 3, USERS, &bert);
+    let mut writer = Writer::of_user(&server, 0, &token);
+    let put = writer.put(USERS, &anna.id, r#"{"username":"anna","age":7}"#);
+    let patched = writer.patch(USERS, &anna.id, r#"{"city":"Rome"}"#);
+    for listener in [&mut own, &mut master] {
+        for (kind, record) in [("PUT", &put), ("PATCH", &patched)] {
+            let text = listener.text();
+            assert_eq!(text, record.event(kind));
+            assert!(!text.contains("password") && !text.contains("argon2"), "{text}");
+        }
+    }
+    server.expect_silence(&mut other);
+    let carl = Writer::on(&server, 1).register(USERS, "carl");
+    assert_eq!(master.text(), carl.event("POST"));
+    let gone = writer.delete(USERS, &anna.id);
+    assert_eq!(own.text(), gone.event("DELETE"));
+    assert_eq!(master.text(), gone.event("DELETE"));
+    server.expect_silence(&mut other);
+}
+
+#[test]
+fn ep_43_client_frames_mean_nothing_but_there_must_not_be_too_many() {
+    let server = Server::with_endpoints("");
+    let mut listener = Listener::open(&server, 1, OPEN, "");
+    listener.say("{\"type\":\"POST\"}");
+    listener.client.send(masked(0x82, &[0, 255, 7]));
+    listener.client.send(masked(0x81, "x".repeat(4_096).as_bytes()));
+    server.expect_silence(&mut listener);
+    listener.client.send(masked(0x89, b"are you there"));
+    let pong = listener.frame();
+    assert_eq!((pong.opcode, pong.payload.as_slice()), (10, &b"are you there"[..]));
+    listener.client.send(masked(0x81, "x".repeat(4_097).as_bytes()));
+    listener.expect_close(1009, "Message too big.");
+    for (bytes, code, reason) in [
+        (masked(0x81, b"\xff"), 1007, "Invalid UTF-8."),
+        (masked(0x83, b""), 1002, "Protocol error."),
+        (vec![0x81, 0x00], 1002, "Protocol error."),
+        (masked(0xc1, b""), 1002, "Protocol error."),
+    ] {
+        let mut listener = Listener::open(&server, 2, OPEN, "");
+        listener.client.send(bytes);
+        listener.expect_close(code, reason);
+    }
+    // Its close is answered with its code.
+    let mut listener = Listener::open(&server, 3, OPEN, "");
+    listener.client.send(masked(0x88, &[&4001u16.to_be_bytes()[..], b"bye"].concat()));
+    listener.expect_close(4001, "");
+}
+
+#[test]
+fn ep_43_the_21st_frame_within_ten_seconds_closes() {
+    // Nobody is pinged meanwhile.
+    let server = Server::with_endpoints("ping_interval = \"6000s\"\nsilence_timeout = \"6001s\"");
+    for first in [0x81, 0x82, 0x89, 0x8a] {
+        let mut listener = Listener::open(&server, 1, OPEN, "");
+        for _ in 0..10 {
+            listener.client.send(masked(first, b""));
+        }
+        server.settle();
+        server.advance(9.0);
+        for _ in 0..10 {
+            listener.client.send(masked(first, b""));
+        }
+        server.settle();
+        if first == 0x89 {
+            (0..20).for_each(|_| assert_eq!(listener.frame().opcode, 10));
+        }
+        server.expect_silence(&mut listener);
+        // The first ten are forgotten now, and the others are not.
+        server.advance(1.1);
+        (0..10).for_each(|_| listener.client.send(masked(first, b"")));
+        server.settle();
+        if first == 0x89 {
+            (0..10).for_each(|_| assert_eq!(listener.frame().opcode, 10));
+        }
+        server.expect_silence(&mut listener);
+        listener.client.send(masked(first, b""));
+        loop {
+            let frame = listener.frame();
+            if frame.opcode == 8 {
+                assert_eq!((frame.code(), &frame.payload[2..]), (Some(1008), &b"Too many messages."[..]));
+                break;
+            }
+            assert_eq!((frame.opcode, first), (10, 0x89), "the pong of the last one");
+        }
+        listener.client.expect_end();
+    }
+}
+
+#[test]
+fn ep_44_all_listeners_share_one_frame_per_change() {
+    const EACH: usize = 5;
+    let server = Server::with_endpoints("");
+    let [(_, anna), _] = users(&server);
+    // Everybody's and the owner's are the same bytes.
+    let mut listeners: Vec<Listener> =
+        (0..EACH * REACTORS).map(|number| listener_of(&server, number % REACTORS, NOTES, &anna)).collect();
+    listeners.extend((0..REACTORS).map(|reactor| Listener::open(&server, reactor, NOTES, MASTER)));
+    server.settle();
+    let (encodings, deliveries) = (server.count(Counter::Encodings), server.count(Counter::Deliveries));
+    let mut writer = Writer::of_user(&server, 3, &anna);
+    for number in 1..=3u64 {
+        let record = writer.post(NOTES, &number.to_string());
+        listeners.iter_mut().for_each(|listener| listener.expect(&record.event("POST")));
+        server.settle();
+        assert_eq!(server.count(Counter::Encodings) - encodings, number);
+        assert_eq!(server.count(Counter::Deliveries) - deliveries, number * listeners.len() as u64);
+    }
+}
+
+#[test]
+fn ep_45_all_see_one_order_and_who_comes_later_sees_what_is_later() {
+    const WRITERS: usize = 4;
+    const EACH: usize = 40;
+    let server = Server::with_endpoints("");
+    let mut early: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::open(&server, reactor, OPEN, "fw_seq=1")).collect();
+    let door = *server;
+    let mut late: Vec<(Vec<Record>, Listener)> = Vec::new();
+    std::thread::scope(|threads| {
+        for number in 0..WRITERS {
+            threads.spawn(move || {
+                let mut writer = Writer::on(&door, number);
+                (0..EACH).for_each(|count| drop(writer.post(OPEN, &format!("\"{number} {count}\""))));
+            });
+        }
+        for number in 0..20 {
+            // Everything up to here was committed before the socket was opened.
+            let before = Writer::on(&door, number % REACTORS).list(OPEN);
+            late.push((before, Listener::open(&door, (number + 1) % REACTORS, OPEN, "fw_seq=1")));
+        }
+    });
+    let all: Vec<(String, u64)> = (0..WRITERS * EACH).map(|_| numbered(&early[0].text())).collect();
+    assert!(all.windows(2).all(|pair| pair[0].1 < pair[1].1), "numbers grow");
+    for listener in &mut early[1..] {
+        let other: Vec<(String, u64)> = (0..WRITERS * EACH).map(|_| numbered(&listener.text())).collect();
+        assert_eq!(other, all);
+    }
+    server.settle();
+    for (before, mut listener) in late {
+        let mut seen = Vec::new();
+        while listener.has_bytes() {
+            seen.push(numbered(&listener.text()));
+        }
+        assert_eq!(seen, all[all.len() - seen.len()..], "the end of the same order");
+        let events: Vec<String> = before.iter().map(|record| record.event("POST")).collect();
+        assert!(events.iter().all(|event| seen.iter().all(|(text, _)| text != event)), "nothing from before");
+    }
+}
+
+#[test]
+fn ep_81_without_parameters_of_its_own_nothing_is_added() {
+    let server = Server::with_endpoints("");
+    let mut plain: Vec<Listener> =
+        ["", "fw_seq=0", "fw_seq=true", "fw_since=", "fw_since=-1", "fw_since=1e3", "fw_snapshot=yes", "fw_x=1"]
+            .into_iter()
+            .map(|query| Listener::open(&server, 1, OPEN, query))
+            .collect();
+    let mut with = Listener::open(&server, 2, OPEN, "fw_seq=1");
+    let mut writer = Writer::on(&server, 3);
+    let created = writer.post(OPEN, r#"{"someNewData":"test"}"#);
+    let deleted = writer.delete(OPEN, &created.id);
+    for (kind, record) in [("POST", &created), ("DELETE", &deleted)] {
+        plain.iter_mut().for_each(|listener| listener.expect(&record.event(kind)));
+        let (text, _) = numbered(&with.text());
+        assert_eq!(text, record.event(kind));
+    }
+    plain.iter_mut().for_each(|listener| server.expect_silence(listener));
+}
+
+/// Numbers and texts until nothing more comes.
+fn rest(server: &Server, listener: &mut Listener) -> Vec<(String, u64)> {
+    let mut seen = Vec::new();
+    server.settle();
+    while listener.has_bytes() {
+        seen.push(numbered(&listener.text()));
+    }
+    seen
+}
+
+#[test]
+fn ep_82_what_was_missed_comes_once_and_then_the_rest() {
+    let server = Server::with_endpoints("log_messages = 8");
+    let [(_, anna), (_, bert)] = users(&server);
+    let mut whole = Listener::open(&server, 1, NOTES, &format!("{MASTER}&fw_seq=1"));
+    let mut writers = [&anna, &bert].map(|token| Writer::of_user(&server, 3, token));
+    let records: Vec<(usize, Record)> =
+        (0..6).map(|number| (number % 2, writers[number % 2].post(NOTES, &number.to_string()))).collect();
+    let all: Vec<(String, u64)> = records.iter().map(|_| numbered(&whole.text())).collect();
+    for (place, (_, seq)) in all.iter().enumerate() {
+        let query = format!("fw_since={seq}");
+        let mut master = Listener::open(&server, 2, NOTES, &format!("{MASTER}&{query}"));
+        assert_eq!(rest(&server, &mut master), all[place + 1..], "after {place}");
+        // An owner gets its own of them.
+        let mut own = Listener::with(&server, 0, &target(NOTES, &query), &bearer(&anna));
+        let mine: Vec<(String, u64)> = all[place + 1..]
+            .iter()
+            .zip(&records[place + 1..])
+            .filter(|(_, (owner, _))| *owner == 0)
+            .map(|(message, _)| message.clone())
+            .collect();
+        assert_eq!(rest(&server, &mut own), mine, "after {place}");
+    }
+    // Then live.
+    let newest = all.last().expect("six").1;
+    let mut resumed = Listener::open(&server, 3, NOTES, &format!("{MASTER}&fw_since={newest}"));
+    server.expect_silence(&mut resumed);
+    let record = writers[0].post(NOTES, "6");
+    let (text, at) = numbered(&resumed.text());
+    assert_eq!(text, record.event("POST"));
+    assert!(at > newest);
+    // From the future: once, and then live.
+    let mut future = Listener::open(&server, 0, NOTES, &format!("{MASTER}&fw_since={}", u64::MAX));
+    let (text, head) = numbered(&future.text());
+    assert_eq!(text, r#"{"type":"RESET"}"#);
+    assert!(head >= at);
+    server.expect_silence(&mut future);
+    // The log no longer reaches back.
+    for number in 0..8 {
+        writers[1].post(NOTES, &number.to_string());
+    }
+    for fields in [String::new(), bearer(&anna)] {
+        let query = if fields.is_empty() { format!("{MASTER}&fw_since={newest}") } else { format!("fw_since={newest}") };
+        let mut late = Listener::with(&server, 1, &target(NOTES, &query), &fields);
+        let (text, head) = numbered(&late.text());
+        assert_eq!((text.as_str(), head > at), (r#"{"type":"RESET"}"#, true));
+        server.expect_silence(&mut late);
+        let record = writers[0].post(NOTES, "8");
+        let (text, seq) = numbered(&late.text());
+        assert!(text == record.event("POST") && seq > head);
+    }
+}
+
+/// Applies what came to what was there: records by id, in order of creation.
+fn apply(records: &mut BTreeMap<String, String>, text: &str) {
+    let message: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let record = &message["record"];
+    let id = record["uniqueId"].as_str().unwrap_or_else(|| panic!("a record: {text}")).to_owned();
+    match message["type"].as_str() {
+        Some("DELETE") => drop(records.remove(&id)),
+        Some("POST" | "PUT" | "PATCH") => drop(records.insert(id, record.to_string())),
+        _ => panic!("a change: {text}"),
+    }
+}
+
+/// What a snapshot holds.
+fn taken(text: &str) -> BTreeMap<String, String> {
+    let message: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(message["type"], "SNAPSHOT", "{text}");
+    let records = message["records"].as_array().unwrap_or_else(|| panic!("records: {text}"));
+    records.iter().map(|record| (record["uniqueId"].as_str().expect("an id").to_owned(), record.to_string())).collect()
+}
+
+#[test]
+fn ep_83_a_snapshot_and_what_follows_are_the_records_at_every_moment() {
+    for (seed, filler) in [(1, 10), (2, 3_000)] {
+        let server = Server::with_endpoints("");
+        let door = *server;
+        // With it a snapshot is written elsewhere, and takes its time.
+        let data = format!("\"{}\"", "x".repeat(filler));
+        let mut first = Writer::on(&door, 0);
+        (0..40).for_each(|_| drop(first.post(OPEN, &data)));
+        let mut listeners: Vec<Listener> = Vec::new();
+        std::thread::scope(|threads| {
+            for number in 0..3 {
+                let data = data.clone();
+                threads.spawn(move || {
+                    let mut random = Xorshift(seed * 10 + number + 1);
+                    let mut writer = Writer::on(&door, number as usize);
+                    let mut mine: Vec<String> = Vec::new();
+                    for _ in 0..60 {
+                        let known = (!mine.is_empty()).then(|| random.below(mine.len() as u64) as usize);
+                        match (random.below(4), known) {
+                            (0, Some(place)) => drop(writer.put(OPEN, &mine[place], "{\"put\":1}")),
+                            (1, Some(place)) => drop(writer.patch(OPEN, &mine[place], "{\"patched\":2}")),
+                            (2, Some(place)) => drop(writer.delete(OPEN, &mine.swap_remove(place))),
+                            _ => mine.push(writer.post(OPEN, &data).id),
+                        }
+                    }
+                });
+            }
+            for number in 0..20 {
+                listeners.push(Listener::open(&door, number % REACTORS, OPEN, "fw_snapshot=1"));
+            }
+        });
+        let expected: BTreeMap<String, String> = Writer::on(&server, 1)
+            .list(OPEN)
+            .into_iter()
+            .map(|record| {
+                let shown: serde_json::Value = serde_json::from_str(&record.in_message()).expect("a record is JSON");
+                (record.id, shown.to_string())
+            })
+            .collect();
+        server.settle();
+        for (number, listener) in listeners.iter_mut().enumerate() {
+            let first = listener.text();
+            let (_, mut at) = numbered(&first);
+            let mut records = taken(&first);
+            server.settle();
+            while listener.has_bytes() {
+                let (text, seq) = numbered(&listener.text());
+                assert!(seq > at, "{seq} after {at}");
+                at = seq;
+                apply(&mut records, &text);
+            }
+            assert_eq!(records, expected, "seed {seed}, listener {number}");
+        }
+    }
+}
+
+#[test]
+fn ep_83_a_snapshot_shows_what_may_be_seen_in_the_order_of_messages() {
+    let server = Server::with_endpoints("limits.list_bytes_max = 1000\nlog_messages = 8");
+    let [(_, anna), (_, bert)] = users(&server);
+    let mut writer = Writer::of_user(&server, 3, &anna);
+    let records: Vec<Record> = (0..3).map(|number| writer.post(NOTES, &number.to_string())).collect();
+    Writer::of_user(&server, 3, &bert).post(NOTES, "\"another\"");
+    let mut own = Listener::with(&server, 1, &target(NOTES, "fw_snapshot=1"), &bearer(&anna));
+    let (text, at) = numbered(&own.text());
+    let shown: Vec<String> = records.iter().map(Record::in_message).collect();
+    assert_eq!(text, format!(r#"{{"type":"SNAPSHOT","records":[{}]}}"#, shown.join(",")));
+    let put = writer.put(NOTES, &records[0].id, "7");
+    let (text, seq) = numbered(&own.text());
+    assert!(text == put.event("PUT") && seq > at);
+    // Nothing there, and nobody's.
+    let mut empty = Listener::open(&server, 2, OPEN, "fw_snapshot=1");
+    assert_eq!(numbered(&empty.text()).0, r#"{"type":"SNAPSHOT","records":[]}"#);
+    // With a number only if that does not reach back.
+    let with_since =
+        |since: u64| Listener::with(&server, 0, &target(NOTES, &format!("fw_snapshot=1&fw_since={since}")), &bearer(&anna));
+    assert_eq!(numbered(&with_since(at).text()).0, put.event("PUT"));
+    assert!(with_since(u64::MAX).text().starts_with(r#"{"type":"SNAPSHOT","records":[{"data":7,"#));
+    // Too large for a list.
+    writer.post(NOTES, &format!("\"{}\"", "x".repeat(1_000)));
+    let mut large = Listener::with(&server, 0, &target(NOTES, "fw_snapshot=1"), &bearer(&anna));
+    assert_eq!(numbered(&large.text()).0, r#"{"type":"RESET"}"#);
+    let last = writer.post(NOTES, "8");
+    assert_eq!(numbered(&large.text()).0, last.event("POST"));
+}
+
+#[test]
+fn ep_85_services_are_told_apart_by_their_hosts() {
+    let server = Server::with_endpoints("");
+    let mut rested = Listener::open(&server, 1, OPEN, "");
+    let open_at = |host: &str| {
+        let mut client = Client::on(&server, 2);
+        assert_eq!(upgrade_at(&mut client, host, &target(OPEN, ""), "").status, 101, "{host}");
+        client
+    };
+    let mut yawe: Vec<Client> = [YAWE, "APP.yawe.DEV", "app.yawe.dev:8080"].map(open_at).into();
+    let mut others: Vec<Client> = ["yawe.dev", "app.yawe.dev.example", "xapp.yawe.dev", "[::1]:80"].map(open_at).into();
+    let record = Writer::on(&server, 3).post(OPEN, "1");
+    rested.expect(&record.event("POST"));
+    others.iter_mut().for_each(|client| assert_eq!(client.text(), record.event("POST")));
+    yawe.iter_mut().for_each(|client| server.expect_silence(client));
+    // A record of the other one.
+    let mut writer = Client::on(&server, 0);
+    writer.send(format!(
+        "POST {} HTTP/1.1\r\nHost: {YAWE}\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n2",
+        target(OPEN, "")
+    ));
+    let answer = writer.response();
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let record = Record::parse(answer.text());
+    yawe.iter_mut().for_each(|client| assert_eq!(client.text(), record.event("POST")));
+    server.expect_silence(&mut rested);
+    others.iter_mut().for_each(|client| server.expect_silence(client));
+    // Without a fallback other hosts are not served.
+    let only = Server::cable(dev_endpoints(&service("yawe", &format!("hosts = [\"{YAWE}\"]"), "", "")));
+    let mut client = Client::on(&only, 1);
+    assert_eq!(upgrade_at(&mut client, "localhost", &format!("{PATH}/{OPEN}?key={KEY}"), "").status, 404);
+    let mut client = Client::on(&only, 1);
+    assert_eq!(upgrade_at(&mut client, YAWE, &target(OPEN, &format!("masterKey={MASTER_KEY}")), "").status, 101);
+}

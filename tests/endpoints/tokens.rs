@@ -1,0 +1,203 @@
+//! EP-14 to EP-21 and EP-29: access tokens, where they may stand, and which of them count.
+
+use crate::support::endpoints::{
+    KEY, Listener, NO_TOKEN, NOTES, OPEN, OTHER_KEY, PATH, USERS, Writer, YAWE, bearer, credentials, expect_refusal, target,
+    upgrade_at,
+};
+use crate::support::{Client, Server, masked};
+
+const PATIENT: &str = "limits.failures_per_minute_per_address = 10000";
+const COOKIE: &str = "__Secure-rested-access-token";
+
+/// A token of a user who has just registered.
+fn token(server: &Server, name: &str) -> String {
+    let mut writer = Writer::on(server, 3);
+    writer.register(USERS, name);
+    writer.login(USERS, name)
+}
+
+/// The same in the service `yawe`.
+fn token_of_yawe(server: &Server) -> String {
+    let mut client = Client::on(server, 3);
+    for (query, status) in [("", 201), ("login=true&noATCookie=true", 200)] {
+        let body = credentials("anna");
+        client.send(format!(
+            "POST {} HTTP/1.1\r\nHost: {YAWE}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            target(USERS, query),
+            body.len()
+        ));
+        let answer = client.response();
+        assert_eq!(answer.status, status, "{answer:?}");
+        if let Some(field) = answer.field("Authorization") {
+            return field.strip_prefix("Bearer ").expect("a bearer token").to_owned();
+        }
+    }
+    panic!("no token came")
+}
+
+#[track_caller]
+fn opens(server: &Server, query: &str, fields: &str) {
+    let mut listener = Listener::with(server, 1, &target(NOTES, query), fields);
+    server.expect_silence(&mut listener);
+}
+
+#[track_caller]
+fn refuses(server: &Server, query: &str, fields: &str) {
+    expect_refusal(Client::on(server, 2), &target(NOTES, query), fields, 4000, NO_TOKEN);
+}
+
+/// Whether `yawe` lets one in with these lines.
+#[track_caller]
+fn yawe_opens(server: &Server, query: &str, fields: &str) -> bool {
+    let mut client = Client::on(server, 1);
+    assert_eq!(upgrade_at(&mut client, YAWE, &target(NOTES, query), fields).status, 101);
+    server.settle();
+    if !client.has_bytes() {
+        return true;
+    }
+    let frame = client.frame();
+    assert_eq!((frame.code(), &frame.payload[2..]), (Some(4000), NO_TOKEN.as_bytes()));
+    client.send(masked(0x88, &4000u16.to_be_bytes()));
+    false
+}
+
+#[test]
+fn ep_14_without_a_token_a_secure_endpoint_is_closed_and_with_one_it_opens() {
+    let server = Server::with_endpoints(PATIENT);
+    refuses(&server, "", "");
+    let token = token(&server, "anna");
+    for endpoint in [NOTES, USERS] {
+        let mut listener = Listener::with(&server, 1, &target(endpoint, ""), &bearer(&token));
+        server.expect_silence(&mut listener);
+    }
+}
+
+#[test]
+fn ep_15_a_token_that_does_not_count_is_none() {
+    let server = Server::with_endpoints(PATIENT);
+    let mut writer = Writer::on(&server, 3);
+    for garbage in ["x", "", "Bearer", &"A".repeat(43), &"A".repeat(42), &"é".repeat(20).escape_unicode().to_string()] {
+        refuses(&server, "", &bearer(garbage));
+    }
+    let anna = token(&server, "anna");
+    opens(&server, "", &bearer(&anna));
+    writer.logout(USERS, &anna);
+    refuses(&server, "", &bearer(&anna));
+    // Of another project, and of another service.
+    let target_of_other = |query: &str| format!("{PATH}/other/users?key={OTHER_KEY}&{query}");
+    for (query, status) in [("", 201), ("login=true&noATCookie=true", 200)] {
+        let fields = "Content-Type: application/json\r\n";
+        let answer = writer.call("POST", &target_of_other(query), fields, credentials("anna").as_bytes());
+        assert_eq!(answer.status, status, "{answer:?}");
+        if status == 200 {
+            let field = format!("Authorization: {}\r\n", answer.field("Authorization").expect("a token"));
+            refuses(&server, "", &field);
+            let mut listener = Listener::with(&server, 1, &target_of_other(""), &field);
+            server.expect_silence(&mut listener);
+        }
+    }
+    refuses(&server, "", &bearer(&token_of_yawe(&server)));
+    // An hour later.
+    let anna = writer.login(USERS, "anna");
+    server.advance(3_599.0);
+    opens(&server, "", &bearer(&anna));
+    server.advance(1.0);
+    refuses(&server, "", &bearer(&anna));
+}
+
+#[test]
+fn ep_16_rested_accepts_the_token_in_the_query() {
+    let server = Server::with_endpoints(PATIENT);
+    let token = token(&server, "anna");
+    opens(&server, &format!("accessToken={token}"), "");
+    refuses(&server, &format!("accessToken=Bearer%20{token}"), "");
+    refuses(&server, &format!("accessToken={token}&accessToken={token}"), "");
+    refuses(&server, &format!("AccessToken={token}"), "");
+}
+
+#[test]
+fn ep_17_each_preset_accepts_the_token_from_its_cookie() {
+    let server = Server::with_endpoints(PATIENT);
+    let token = token(&server, "anna");
+    opens(&server, "", &format!("Cookie: {COOKIE}={token}\r\n"));
+    refuses(&server, "", &format!("Cookie: yawe_access_token={token}\r\n"));
+    let token = token_of_yawe(&server);
+    assert!(yawe_opens(&server, "", &format!("Cookie: yawe_access_token={token}\r\n")));
+    assert!(!yawe_opens(&server, "", &format!("Cookie: {COOKIE}={token}\r\n")));
+}
+
+#[test]
+fn ep_18_and_from_its_other_cookie_and_from_authorization() {
+    let server = Server::with_endpoints(PATIENT);
+    let rested = token(&server, "anna");
+    let yawe = token_of_yawe(&server);
+    for scheme in ["Bearer ", "bearer ", "BEARER ", ""] {
+        opens(&server, "", &format!("Authorization: {scheme}{rested}\r\n"));
+        assert!(yawe_opens(&server, "", &format!("Authorization: {scheme}{yawe}\r\n")), "{scheme}");
+    }
+    refuses(&server, "", &format!("Authorization: Basic {rested}\r\n"));
+    assert!(yawe_opens(&server, "", &format!("Cookie: __Secure-yawe-access-token={yawe}\r\n")));
+    refuses(&server, "", &format!("Cookie: __Secure-yawe-access-token={rested}\r\n"));
+}
+
+#[test]
+fn ep_19_yawe_ignores_the_token_in_the_query() {
+    let server = Server::with_endpoints(PATIENT);
+    let token = token_of_yawe(&server);
+    assert!(!yawe_opens(&server, &format!("accessToken={token}"), ""));
+    // One that does not count does no harm there.
+    assert!(yawe_opens(&server, "accessToken=x", &bearer(&token)));
+}
+
+#[test]
+fn ep_20_the_first_source_decides() {
+    let server = Server::with_endpoints(PATIENT);
+    let token = token(&server, "anna");
+    let cookie = format!("Cookie: {COOKIE}={token}\r\n");
+    let unknown = "A".repeat(43);
+    for bad in ["x", unknown.as_str()] {
+        refuses(&server, &format!("accessToken={bad}"), &cookie);
+        refuses(&server, &format!("accessToken={bad}"), &bearer(&token));
+        refuses(&server, "", &format!("{}{cookie}", bearer(bad)));
+    }
+    opens(&server, "accessToken=", &cookie);
+    opens(&server, "accessToken", &bearer(&token));
+    opens(&server, &format!("accessToken={token}"), &format!("{}Cookie: {COOKIE}=x\r\n", bearer("x")));
+}
+
+#[test]
+fn ep_21_a_cookie_is_found_wherever_it_stands() {
+    let server = Server::with_endpoints(PATIENT);
+    let token = token(&server, "anna");
+    for cookies in [
+        format!("Cookie: a=b; {COOKIE}={token}; c=d\r\n"),
+        format!("Cookie: a=b;{COOKIE}={token};c\r\n"),
+        format!("Cookie: a=b ;\t {COOKIE}={token} \t;c=d\r\n"),
+        format!("Cookie: a=b; {COOKIE}=\"{token}\"\r\n"),
+        format!("Cookie: {COOKIE}=; {COOKIE}={token}; {COOKIE}=x\r\n"),
+        format!("Cookie: a=b\r\nCookie: {COOKIE}={token}\r\n"),
+        format!("Cookie: x{COOKIE}=x; {COOKIE}={token}\r\n"),
+    ] {
+        opens(&server, "", &cookies);
+    }
+    for cookies in [
+        format!("Cookie: x{COOKIE}={token}\r\n"),
+        format!("Cookie: {COOKIE}2={token}\r\n"),
+        format!("Cookie: {}={token}\r\n", COOKIE.to_lowercase()),
+        format!("Cookie: a={COOKIE}={token}\r\n"),
+        format!("Cookie: {COOKIE}\r\n"),
+    ] {
+        refuses(&server, "", &cookies);
+    }
+}
+
+#[test]
+fn ep_29_where_no_token_is_asked_for_a_bad_one_does_no_harm() {
+    let server = Server::with_endpoints("");
+    let cookie = format!("Cookie: {COOKIE}=x\r\n");
+    for (query, fields) in [("accessToken=x", ""), ("accessToken=x&accessToken=y", ""), ("", cookie.as_str()), ("", &bearer("x"))]
+    {
+        let mut listener = Listener::with(&server, 1, &format!("{PATH}/{OPEN}?key={KEY}&{query}"), fields);
+        server.expect_silence(&mut listener);
+    }
+}
