@@ -11,6 +11,9 @@ pub fn serve_page(version: &str) -> String {
     )
 }
 
+/// The key of the documents, which `fanwire dev` knows.
+const ENDPOINTS_KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
+
 /// For `fanwire dev`: the contract of what can be tried, with the credentials that everybody knows.
 ///
 /// `address` is host and port as they are reached.
@@ -41,6 +44,11 @@ pub fn dev_page(version: &str, address: &str) -> String {
          \x20 socket.send(JSON.stringify({{action: 'subscribe',\n\
          \x20   resource: {{type: 'kvStore', id: 'World:kvstoreClient:testKey'}}}}))\n\
          \n\
+         Listen to the records of an endpoint (as YAWE under the host app.yawe.dev), in a browser's console:\n\
+         \n\
+         \x20 changes = new WebSocket('ws://{address}/api/1/ce/examples/unsecure-endpoint?key={ENDPOINTS_KEY}')\n\
+         \x20 changes.onmessage = (frame) => console.log(frame.data)\n\
+         \n\
          Publish:\n\
          \n\
          \x20 curl -H 'Authorization: Bearer dev' 'http://{address}/pub?id=a' -d '{{\"hello\":\"world\"}}'\n\
@@ -59,6 +67,16 @@ pub fn dev_page(version: &str, address: &str) -> String {
          \x20 curl -X PUT -H 'x-api-key: dev' -H 'x-m2-organization: testOrg' -H 'x-m2-project: testProj' \\\n\
          \x20   -H 'Content-Type: application/json' -d '{{\"score\":1}}' \\\n\
          \x20   http://{address}/api/realtime/resources/kvStore/World:kvstoreClient:testKey\n\
+         \n\
+         Change records, everybody's and those of a user (with masterKey=dev all of them are seen):\n\
+         \n\
+         \x20 curl -H 'Content-Type: application/json' -d '{{\"someNewData\":\"test\"}}' \\\n\
+         \x20   'http://{address}/api/1/ce/examples/unsecure-endpoint?key={ENDPOINTS_KEY}'\n\
+         \x20 curl -H 'Content-Type: application/json' -d '{{\"username\":\"anna\",\"password\":\"correct horse\"}}' \\\n\
+         \x20   'http://{address}/api/1/ce/examples/users?key={ENDPOINTS_KEY}'\n\
+         \x20 curl -i -H 'Content-Type: application/json' -d '{{\"username\":\"anna\",\"password\":\"correct horse\"}}' \\\n\
+         \x20   'http://{address}/api/1/ce/examples/users?key={ENDPOINTS_KEY}&login=true&noATCookie=true'\n\
+         \x20 curl 'http://{address}/api/1/ce/examples/notes?key={ENDPOINTS_KEY}&masterKey=dev'\n\
          \n\
          Look:\n\
          \n\
@@ -79,7 +97,12 @@ mod tests {
         let page = dev_page("1.2.3", "127.0.0.1:8080");
         let listening = ["/ev/a", "/stream/a", "/longpoll/a/b", "/shortpoll/a/b", "/websocket/a/b", "/cable", "/api/realtime'"];
         let others = ["/pub?id=a", "/publish", "/api/events", "/_broadcast", "/api/realtime/resources/kvStore/", "/metrics"];
-        for path in listening.into_iter().chain(others) {
+        let records = [
+            "/api/1/ce/examples/unsecure-endpoint?key=d59eb2859c284168ac48aef65046d5dd'",
+            "/api/1/ce/examples/users?",
+            "/api/1/ce/examples/notes?",
+        ];
+        for path in listening.into_iter().chain(others).chain(records) {
             assert!(page.contains(&format!("://127.0.0.1:8080{path}")), "{path}\n{page}");
         }
         assert!(page.contains(r#"-d '{"topic":"a","data":{"hello":"world"}}'"#), "{page}");
