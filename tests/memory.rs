@@ -1,9 +1,10 @@
-//! What an idle subscriber costs, counted at the allocator: its session, and nothing else.
+//! What an idle subscriber, and a listener of records, costs, counted at the allocator: its session, and nothing else.
 //!
 //! Its own binary with a single test: whatever else ran would be counted, too.
 
 use fanwire::clock::Now;
 use fanwire::config::Config;
+use fanwire::dialects::endpoints;
 use fanwire::dialects::push_stream::PushStream;
 use fanwire::exchange::{Entry, Reach};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
@@ -47,18 +48,23 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const HANDSHAKE: &[u8] =
+const SUBSCRIBER: &[u8] =
     b"GET /websocket/news?auth_token=dev HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
+const LISTENER: &[u8] = b"GET /api/1/ce/examples/unsecure-endpoint?key=d59eb2859c284168ac48aef65046d5dd HTTP/1.1\r\nHost: x\r\n\
+                          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /// A client that shakes hands, then listens. It has no heap of its own.
 struct Client {
+    handshake: &'static [u8],
     said: usize,
 }
 
 impl Transport for Client {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let rest = &HANDSHAKE[self.said..];
+        let rest = &self.handshake[self.said..];
         if rest.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -90,8 +96,11 @@ impl House {
         let metrics = Arc::new(Metrics::new(1));
         let access = Arc::new(arc_swap::ArcSwap::from_pointee(config.access()));
         let mut encoders = Encoders::default();
-        let dialect = PushStream::new(config.push_stream, "host".into(), access.clone(), &mut encoders);
-        let registry = Registry::new(vec![Arc::new(dialect)], encoders, access);
+        let push_stream = PushStream::new(config.push_stream, "host".into(), access.clone(), &mut encoders);
+        let records = endpoints::Live::new([1; 32]);
+        let prepared = records.prepare(&config.endpoints, &mut encoders, config.server.drain_time);
+        prepared.enforce();
+        let registry = Registry::new(vec![Arc::new(push_stream), Arc::new(records.dialect())], encoders, access);
         let limits = Limits {
             head_time: Duration::from_secs(10),
             keep_alive_idle: Duration::from_secs(75),
@@ -126,7 +135,7 @@ impl House {
             conversation_bytes_max: 256 << 20,
             tombstone_age: Duration::from_secs(60),
             tokens_max: 1_000_000,
-            endpoints: Vec::new(),
+            endpoints: prepared.settings,
         };
         House {
             reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), Box::new(|_| false), now),
@@ -137,9 +146,9 @@ impl House {
         }
     }
 
-    fn connect(&mut self, count: usize) {
+    fn connect(&mut self, handshake: &'static [u8], count: usize) {
         for _ in 0..count {
-            self.reactor.accept(Client { said: 0 }, Door::Public, Ipv4Addr::LOCALHOST.into(), self.now);
+            self.reactor.accept(Client { handshake, said: 0 }, Door::Public, Ipv4Addr::LOCALHOST.into(), self.now);
             self.settle();
         }
     }
@@ -183,9 +192,9 @@ impl House {
 fn an_idle_subscriber_is_one_small_allocation_and_a_broadcast_adds_none() {
     let mut house = House::new();
     // Beyond 4,096 lists that double have room until 8,192.
-    house.connect(4_200);
+    house.connect(SUBSCRIBER, 4_200);
     let (live, bytes) = (LIVE.load(Relaxed), LIVE_BYTES.load(Relaxed));
-    house.connect(1_000);
+    house.connect(SUBSCRIBER, 1_000);
     assert_eq!(house.counted(Counter::Joined), 5_200);
     assert_eq!(house.counted(Counter::WebSocketOpened), 5_200);
     assert_eq!(LIVE.load(Relaxed) - live, 1_000, "live allocations of 1,000 idle subscribers");
@@ -203,4 +212,14 @@ fn an_idle_subscriber_is_one_small_allocation_and_a_broadcast_adds_none() {
     assert_eq!(house.counted(Counter::Writes) - writes, 5_200, "one write per connection for sixteen messages");
     let (live, made) = (LIVE.load(Relaxed) - live, MADE.load(Relaxed) - made);
     assert!(live < 200 && made < 400, "{made} allocations were made for 5,200 subscribers, {live} of them live on");
+
+    // Beyond 8,192 lists that double have room until 16,384.
+    house.connect(LISTENER, 4_200);
+    let (live, bytes) = (LIVE.load(Relaxed), LIVE_BYTES.load(Relaxed));
+    house.connect(LISTENER, 1_000);
+    assert_eq!(house.counted(Counter::WebSocketOpened), 10_400);
+    assert_eq!(LIVE.load(Relaxed) - live, 1_000, "live allocations of 1,000 idle listeners of records");
+    // They are pinged: each has an entry in a timer's list, of 4 bytes, and lists double.
+    let bytes = LIVE_BYTES.load(Relaxed) - bytes;
+    assert!((40_000..=48_000).contains(&bytes), "{bytes} bytes of them beside slots and lists of listeners");
 }
