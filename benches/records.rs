@@ -60,7 +60,7 @@ fn settings() -> Settings {
         conversation_bytes_max: 1 << 20,
         tombstone_age: Duration::from_secs(60),
         tokens_max: 1_000,
-        endpoints: vec![EndpointSettings { name: ENDPOINT.into(), generation: 1, users: Vec::new(), removed_ttl }],
+        endpoints: vec![EndpointSettings { name: ENDPOINT.into(), generation: 1, users: Vec::new(), removed_ttl, log: None }],
     }
 }
 

@@ -5,7 +5,8 @@ mod records;
 use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
 use crate::record::{Record, RecordId, RecordList};
 pub use records::{
-    Alter, AlterRefusal, Alteration, EndpointSettings, JoinRecords, NewRecord, SEPARATOR, endpoint_topic, owner_topic,
+    Alter, AlterRefusal, Alteration, EndpointLog, EndpointSettings, JoinRecords, NewRecord, SEPARATOR, endpoint_topic,
+    is_of_endpoint, owner_topic,
 };
 use std::fmt;
 use std::ops::Deref;

@@ -533,10 +533,9 @@ fn settings(config: &Config, endpoints: &endpoints::Prepared) -> Settings {
     // What each dialect shows of a topic: the log keeps enough for all of them.
     let cable = &config.action_cable;
     let reaches = [push_stream.enabled.then_some(reported), cable.enabled.then(|| cable.reach())];
-    let reaches = reaches.into_iter().flatten().chain(endpoints.reaches());
     let nothing = Window { count: 0, bytes: config.limits.topic_log_bytes_max, age: Duration::ZERO };
     Settings {
-        window: reaches.fold(nothing, Window::union),
+        window: reaches.into_iter().flatten().fold(nothing, Window::union),
         reported,
         topic_idle: push_stream.channel_inactivity,
         topics_max,
@@ -603,7 +602,7 @@ fn hostname() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::Question;
+    use crate::exchange::{EndpointLog, Question};
     use crate::hub::request::{Origin, Token};
     use std::io::{Read as _, Write as _};
     use std::net::TcpStream;
@@ -622,18 +621,17 @@ mod tests {
 
     #[test]
     fn logs_keep_what_the_enabled_dialects_look_back_for() {
-        let kept_with = |endpoints: endpoints::options::Options, push_stream: bool, cable: bool| {
+        let kept = |push_stream: bool, cable: bool| {
             let mut config = Config::dev();
-            (config.push_stream.enabled, config.action_cable.enabled, config.endpoints) = (push_stream, cable, endpoints);
+            (config.push_stream.enabled, config.action_cable.enabled) = (push_stream, cable);
             let window = hub_settings(&config).window;
             (window.count, window.age.as_secs())
         };
-        let kept = |push_stream, cable| kept_with(endpoints::options::Options::default(), push_stream, cable);
         let (push_stream, cable) = ((1_000, 1_800), (100, 300));
         assert_eq!((kept(true, false), kept(false, true), kept(true, true)), (push_stream, cable, push_stream));
-        let endpoints = endpoints::options::Options::dev();
-        assert_eq!(kept_with(endpoints.clone(), false, false), (1_024, 300));
-        assert_eq!(kept_with(endpoints, true, true), (1_024, 1_800));
+        let endpoints = hub_settings(&Config::dev()).endpoints;
+        let log = EndpointLog { messages: 1_024, bytes: 8 << 20, age: Duration::from_secs(300) };
+        assert!(endpoints.len() == 6 && endpoints.iter().all(|endpoint| endpoint.log == Some(log)), "logs of their own");
     }
 
     #[test]

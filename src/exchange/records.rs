@@ -108,14 +108,33 @@ pub struct EndpointSettings {
     pub users: Vec<NewRecord>,
     /// How long its records are kept when it is no more configured.
     pub removed_ttl: Duration,
+    /// What its topics keep: the largest of all endpoints. `None`: what every topic keeps.
+    pub log: Option<EndpointLog>,
+}
+
+/// How many messages the topics of an endpoint keep at most, how many bytes of them, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointLog {
+    pub messages: usize,
+    pub bytes: u64,
+    pub age: Duration,
 }
 
 /// Between the parts of the names of topics and groups.
 pub const SEPARATOR: char = '\u{1f}';
 
+/// The first part of the names of endpoints' topics.
+const ENDPOINT: &str = "$endpoint";
+
+/// Whether a topic is one of changes, of an endpoint or of an owner.
+pub fn is_of_endpoint(topic: &TopicName) -> bool {
+    // One byte decides for nearly all others.
+    topic.is_reserved() && topic.as_str().strip_prefix(ENDPOINT).is_some_and(|rest| rest.starts_with(SEPARATOR))
+}
+
 /// The topic of all changes of an endpoint.
 pub fn endpoint_topic(service: &str, project: &str, name: &str) -> TopicName {
-    TopicName::from(format!("$endpoint{SEPARATOR}{service}{SEPARATOR}{project}{SEPARATOR}{name}").as_str())
+    TopicName::from(format!("{ENDPOINT}{SEPARATOR}{service}{SEPARATOR}{project}{SEPARATOR}{name}").as_str())
 }
 
 /// The topic of the changes of one owner's records.

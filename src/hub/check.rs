@@ -1,5 +1,6 @@
 //! What must hold of a hub between two requests, counted anew: for tests and fuzzing.
 
+use crate::exchange::is_of_endpoint;
 use crate::hub::documents::is_deletion;
 use crate::hub::{Hub, Totals};
 
@@ -18,7 +19,11 @@ impl Hub {
             assert_eq!(self.topics.find(&topic.name), Some(id));
             assert_eq!(topic.is_idle(), topic.is_unused(), "{}", topic.name);
             assert!(topic.log.oldest().is_none_or(|oldest| oldest.stamp > topic.floor));
-            let most = if topic.is_document() { 1 } else { self.settings.window.count };
+            let most = match topic.is_document() {
+                true => 1,
+                false if is_of_endpoint(&topic.name) => self.endpoint_window.count,
+                false => self.settings.window.count,
+            };
             assert!(topic.log.len() <= most || self.sweep.is_some());
             assert!(!topic.is_document() || topic.for_laggards() == (0, 0));
             assert!(topic.pending == 0 || !self.waiting.is_empty());

@@ -1,6 +1,6 @@
 //! How topics begin and end, and what they hold with them: windows, ages, idleness, heartbeats, new settings.
 
-use crate::exchange::TopicId;
+use crate::exchange::{TopicId, is_of_endpoint};
 use crate::hub::ages::{Ages, micros_of};
 use crate::hub::events::Happening;
 use crate::hub::log::{Keep, kept_bytes};
@@ -53,7 +53,8 @@ impl Hub {
         let Some(topic) = self.topics.get_mut(id) else { return };
         let mut evicted = 0;
         let bytes = topic.log.bytes();
-        while let Some(message) = topic.log.evict(&self.settings.window, self.now.micros) {
+        let window = if is_of_endpoint(&topic.name) { &self.endpoint_window } else { &self.settings.window };
+        while let Some(message) = topic.log.evict(window, self.now.micros) {
             topic.evicted(&message);
             evicted += 1;
             if self.storing.is_some()
@@ -78,7 +79,7 @@ impl Hub {
         if let Some(tail) = &mut topic.tail {
             let bytes = tail.log.bytes();
             // Expired messages are never shown, and nobody waits for ever.
-            while let Some(message) = tail.log.evict(&self.settings.window, self.now.micros) {
+            while let Some(message) = tail.log.evict(window, self.now.micros) {
                 tail.reaches = message.stamp.seq;
                 self.totals.unstored -= 1;
             }
@@ -146,10 +147,12 @@ impl Hub {
         let topics = &self.topics;
         // Documents have no age.
         let aging = self.totals.logged - self.totals.documents - self.totals.tombstones;
-        self.stored.compact(aging as usize, |aging| {
-            let oldest = topics.get(aging.topic).and_then(|topic| topic.log.oldest());
-            oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq)
-        });
+        for ages in [&mut self.stored, &mut self.changes] {
+            ages.compact(aging as usize, |aging| {
+                let oldest = topics.get(aging.topic).and_then(|topic| topic.log.oldest());
+                oldest.is_some_and(|oldest| oldest.stamp.seq <= aging.seq)
+            });
+        }
         self.unstored.compact(self.totals.unstored as usize, |aging| {
             topics.get(aging.topic).is_some_and(|topic| {
                 if aging.seq == Seq(0) {
@@ -166,6 +169,10 @@ impl Hub {
         let micros = self.now.micros;
         for _ in 0..budget {
             let Some(aging) = self.stored.take_due(self.settings.window.age, micros) else { break };
+            self.trim(aging.topic);
+        }
+        for _ in 0..budget {
+            let Some(aging) = self.changes.take_due(self.endpoint_window.age, micros) else { break };
             self.trim(aging.topic);
         }
         for _ in 0..budget {
@@ -224,6 +231,7 @@ impl Hub {
         let later = |at: u64| at.saturating_add(FREED_WITHIN);
         let candidates = [
             due(&self.stored, self.settings.window.age).map(later),
+            due(&self.changes, self.endpoint_window.age).map(later),
             due(&self.unstored, self.settings.unstored_age).map(later),
             due(&self.idle, self.settings.topic_idle),
             due(&self.tombstones, self.settings.tombstone_age).map(later),

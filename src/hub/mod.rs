@@ -118,6 +118,12 @@ impl Window {
     pub fn union(self, reach: Reach) -> Window {
         Window { count: self.count.max(reach.count), age: self.age.max(reach.age), ..self }
     }
+
+    /// Holds whatever one of both does.
+    fn largest(self, other: Window) -> Window {
+        let Window { count, bytes, age } = other;
+        Window { count: self.count.max(count), bytes: self.bytes.max(bytes), age: self.age.max(age) }
+    }
 }
 
 /// An unstored message published at an interval while its topic has subscribers.
@@ -131,6 +137,8 @@ pub struct Heartbeat {
 /// Owns every topic, log, count and stamp.
 pub struct Hub {
     settings: Settings,
+    /// What the topics of endpoints keep.
+    endpoint_window: Window,
     now: Now,
     started: u64,
     sequencer: Sequencer,
@@ -158,6 +166,8 @@ pub struct Hub {
     tokens: Tokens,
     records: Records,
     stored: Ages,
+    /// The same of the topics of endpoints.
+    changes: Ages,
     unstored: Ages,
     idle: Ages,
     /// Idle documents that were deleted.
@@ -265,6 +275,7 @@ impl Hub {
         let sequencer = Sequencer::start(now);
         let first = sequencer.last();
         let mut hub = Hub {
+            endpoint_window: settings.window,
             settings,
             now,
             started: now.micros,
@@ -285,6 +296,7 @@ impl Hub {
             tokens: Tokens::default(),
             records: Records::default(),
             stored: Ages::default(),
+            changes: Ages::default(),
             unstored: Ages::default(),
             idle: Ages::default(),
             tombstones: Ages::default(),

@@ -1,7 +1,7 @@
 //! Publishing and deleting: judged as a whole, stamped, and applied once the engine says so.
 
 use crate::engine::Change;
-use crate::exchange::{Entry, Published, Refusal, Selection, TopicId};
+use crate::exchange::{Entry, Published, Refusal, Selection, TopicId, is_of_endpoint};
 use crate::hub::events::Happening;
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToReactor};
@@ -206,7 +206,8 @@ impl Hub {
             if topic.is_document() {
                 self.released_write(id);
             } else {
-                self.stored.push(aging);
+                let ages = if is_of_endpoint(&topic.name) { &mut self.changes } else { &mut self.stored };
+                ages.push(aging);
             }
         } else if topic.subscribers > 0 {
             let ring = topic.ring.get_or_insert_default();

@@ -1,7 +1,7 @@
 //! A hub begins where an earlier process stopped.
 
 use crate::engine::durable::Durable;
-use crate::exchange::TopicId;
+use crate::exchange::{TopicId, is_of_endpoint};
 use crate::hub::Hub;
 use crate::hub::ages::Aging;
 use crate::hub::log::{Keep, Log, kept_bytes};
@@ -139,7 +139,8 @@ impl Hub {
         self.totals.stored += u64::from(!topic.name.is_reserved());
         topic.log.push(message.clone());
         if keep == Keep::Window {
-            self.stored.push(aging);
+            let ages = if is_of_endpoint(&topic.name) { &mut self.changes } else { &mut self.stored };
+            ages.push(aging);
         }
         id
     }

@@ -77,7 +77,7 @@ pub const ENDPOINT: &str = "$endpoint\u{1f}s\u{1f}p\u{1f}notes";
 pub fn with_endpoint(generation: u64) -> Settings {
     let removed_ttl = Duration::from_secs(100);
     Settings {
-        endpoints: vec![EndpointSettings { name: ENDPOINT.into(), generation, users: Vec::new(), removed_ttl }],
+        endpoints: vec![EndpointSettings { name: ENDPOINT.into(), generation, users: Vec::new(), removed_ttl, log: None }],
         ..settings()
     }
 }

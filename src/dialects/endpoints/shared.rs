@@ -9,7 +9,7 @@ use super::options::{self, Options};
 use super::route;
 use crate::access::tokens::Source;
 use crate::clock::Now;
-use crate::exchange::{EndpointSettings, NewRecord, Reach, SEPARATOR, endpoint_topic};
+use crate::exchange::{EndpointLog, EndpointSettings, NewRecord, Reach, SEPARATOR, endpoint_topic};
 use crate::message::{Frame, TopicName};
 use crate::pace::{Goodbyes, Phase, Slices};
 use crate::record::{Account, RecordId};
@@ -157,11 +157,6 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// How far back each service lets its clients ask: logs have to keep as much.
-    pub fn reaches(&self) -> impl Iterator<Item = Reach> {
-        self.table.services.iter().map(|service| service.shared.reach())
-    }
-
     /// From now on they count, for connections that are open already, too.
     pub fn enforce(&self) {
         self.live.0.table.store(self.table.clone());
@@ -280,11 +275,13 @@ impl Endpoint {
     }
 
     fn settings(&self, ids: &Source) -> EndpointSettings {
+        let options = &self.shared.options;
         EndpointSettings {
             name: self.topic.clone(),
             generation: self.generation,
             users: self.options.users.iter().map(|user| new_user(user, ids.record_id())).collect(),
-            removed_ttl: self.shared.options.removed_endpoint_ttl,
+            removed_ttl: options.removed_endpoint_ttl,
+            log: Some(EndpointLog { messages: options.log_messages as usize, bytes: options.log_bytes, age: options.log_age }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which endpoints there are: their generations, the users they begin with, and what becomes of the records of one that is gone.
 
 use crate::exchange::{Alter, AlterRefusal, Alteration, EndpointSettings, SEPARATOR};
-use crate::hub::{Hub, Waiting};
+use crate::hub::{Hub, Waiting, Window};
 use crate::message::TopicName;
 use crate::storage::RemovedEndpoint;
 use hashbrown::HashMap;
@@ -65,11 +65,16 @@ fn service(endpoint: &TopicName) -> &str {
 impl Hub {
     /// Takes over what the settings say of endpoints.
     pub(in crate::hub) fn configure_endpoints(&mut self) {
-        let Hub { settings, records, now, .. } = self;
+        let Hub { settings, records, now, endpoint_window, .. } = self;
         let configured = &mut records.configured;
         configured.generations = settings.endpoints.iter().map(|known| (known.name.clone(), known.generation)).collect();
         let kept = settings.endpoints.iter().map(|known| (Box::from(service(&known.name)), known.removed_ttl));
         configured.kept.extend(kept);
+        let all = settings.window;
+        let asked = settings.endpoints.iter().map(|known| {
+            known.log.map_or(all, |log| Window { count: log.messages, bytes: log.bytes.min(all.bytes), age: log.age })
+        });
+        *endpoint_window = asked.reduce(Window::largest).unwrap_or(all);
         configured.users_due = settings.endpoints.iter().any(|known| !known.users.is_empty()).then_some(now.micros);
         let names: Vec<TopicName> = self.records.indices.keys().cloned().collect();
         for name in &names {

@@ -1,5 +1,7 @@
 use super::*;
-use crate::exchange::{Answer, EndpointSettings, Grant, Join, Joined, Question, Refusal, Revocation, StartAt, TokenDigest};
+use crate::exchange::{
+    Answer, EndpointLog, EndpointSettings, Grant, Join, Joined, Question, Refusal, Revocation, StartAt, TokenDigest,
+};
 use crate::hub::request::{ToHub, ToReactor};
 use crate::hub::testing::{
     BEGIN, Bench, ENDPOINT, Gate, account, alter, create, delete, entry, new_record, put, settings, shown, text, topic,
@@ -598,4 +600,45 @@ fn a_topic_of_an_endpoint_is_listened_to_only_by_its_settings() {
     let shown = format!("{:?} {:?}", create(1, None, "\"secret\""), rename(1, &["secret"]));
     assert!(!shown.contains("secret"), "{shown}");
     assert_eq!(Stamp::default(), bench.hub.removed);
+}
+
+#[test]
+fn ep_53_topics_of_endpoints_keep_what_their_services_ask_for_and_others_what_they_do() {
+    let mut settings = with_endpoint(1);
+    let size = log::kept_bytes(br#"{"type":"POST","record":{}}"#, None);
+    let log = |messages, bytes| Some(EndpointLog { messages, bytes, age: SECOND });
+    settings.endpoints[0].log = log(3, 1 << 20);
+    let mut bench = Bench::new(settings.clone());
+    let kept = |bench: &Bench, name: &str| {
+        let found = bench.hub.topics.find(&name.into()).and_then(|id| bench.hub.topics.get(id));
+        found.map_or(0, |topic| topic.log.len())
+    };
+    for number in 1..=5 {
+        bench.alter(create(number, Some(7), "1")).unwrap();
+        bench.publish("a", "1");
+    }
+    assert_eq!([ENDPOINT, &owners(7), "a"].map(|name| kept(&bench, name)), [3, 3, 5]);
+    // Fewer of them, and bytes.
+    settings.endpoints[0].log = log(2, 1 << 20);
+    bench.handle(ToHub::Settings(Box::new(settings.clone())));
+    bench.tick();
+    assert_eq!([ENDPOINT, "a"].map(|name| kept(&bench, name)), [2, 5]);
+    // Their age.
+    bench.live(2 * SECOND);
+    assert_eq!([ENDPOINT, &owners(7), "a"].map(|name| kept(&bench, name)), [0, 0, 5]);
+    settings.endpoints[0].log = log(2, size);
+    bench.handle(ToHub::Settings(Box::new(settings.clone())));
+    bench.alter(create(6, None, "1")).unwrap();
+    assert_eq!(kept(&bench, ENDPOINT), 0, "one is larger than that");
+    // More than the others, but for the bytes of a topic; the largest of all endpoints.
+    (settings.window.count, settings.window.age) = (1, SECOND);
+    let other = EndpointSettings { name: "$endpoint\u{1f}s\u{1f}p\u{1f}other".into(), ..settings.endpoints[0].clone() };
+    settings.endpoints.push(EndpointSettings { log: log(4, u64::MAX), ..other });
+    bench.handle(ToHub::Settings(Box::new(settings)));
+    for number in 11..=19 {
+        bench.alter(create(number, None, "1")).unwrap();
+        bench.publish("a", "1");
+    }
+    assert_eq!([ENDPOINT, "a"].map(|name| kept(&bench, name)), [4, 1]);
+    assert_eq!(bench.hub.endpoint_window.bytes, bench.hub.settings.window.bytes);
 }

@@ -48,7 +48,7 @@ struct Listener {
 
 pub(super) fn settings(generation: u64) -> Vec<EndpointSettings> {
     let removed_ttl = Duration::from_millis(REMOVED_TTL);
-    let endpoint = EndpointSettings { name: ENDPOINT.into(), generation, users: Vec::new(), removed_ttl };
+    let endpoint = EndpointSettings { name: ENDPOINT.into(), generation, users: Vec::new(), removed_ttl, log: None };
     Vec::from_iter((generation > 0).then_some(endpoint))
 }
 
