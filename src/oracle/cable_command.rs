@@ -3,7 +3,10 @@
 use crate::dialects::action_cable::command::{self, BadInput, Command, History, Position};
 use crate::dialects::action_cable::identifier::{self, Identifier, Value as Param};
 use crate::json;
+use crate::oracle::json_payload::tokens;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 const DEPTH_MAX: usize = 64;
 
@@ -39,20 +42,16 @@ fn plainly(text: &str, extended: bool) -> Option<Result<Command, BadInput>> {
         return Some(Err(BadInput::NotJson));
     }
     let Value::Object(object) = serde_json::from_str(text).ok()? else { return Some(Err(BadInput::NotObject)) };
-    let command = expected(&object, extended);
-    let Ok(Command::Whisper { identifier, data }) = command else { return Some(command) };
-    // The text of `data` is not in the tree: the reader's own has to say the same, and be without white space.
-    let Ok(Command::Whisper { data: read, .. }) = command::read(text, extended) else {
-        return Some(Err(BadInput::Data));
-    };
-    assert_eq!(serde_json::from_slice::<Value>(&read).ok(), serde_json::from_slice(&data).ok(), "{text:?}");
-    let mut again = Vec::new();
-    json::compact(&read, &mut again, DEPTH_MAX).expect("data is JSON");
-    assert_eq!(again, read);
-    Some(Ok(Command::Whisper { identifier, data: read }))
+    Some(expected(&object, text, extended))
 }
 
-fn expected(object: &Map<String, Value>, extended: bool) -> Result<Command, BadInput> {
+/// A tree has no texts: it rounds numbers and loses the order of members.
+fn text_of_data(text: &str) -> Option<Vec<u8>> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    Some(tokens(members.get("data")?.get()).concat().into_bytes())
+}
+
+fn expected(object: &Map<String, Value>, text: &str, extended: bool) -> Result<Command, BadInput> {
     let verb = object.get("command").and_then(Value::as_str).ok_or(BadInput::Command)?;
     let base = ["subscribe", "unsubscribe", "message"];
     let more = ["history", "whisper", "presence", "join", "leave", "ping", "pong"];
@@ -72,9 +71,7 @@ fn expected(object: &Map<String, Value>, extended: bool) -> Result<Command, BadI
         "presence" => Command::Presence { identifier: identifier? },
         "join" => Command::Join { identifier: identifier? },
         "leave" => Command::Leave { identifier: identifier? },
-        _ => {
-            Command::Whisper { identifier: identifier?, data: object.get("data").ok_or(BadInput::Data)?.to_string().into_bytes() }
-        }
+        _ => Command::Whisper { identifier: identifier?, data: text_of_data(text).ok_or(BadInput::Data)? },
     })
 }
 
@@ -130,13 +127,14 @@ mod tests {
 
     #[test]
     fn ten_thousand_mutations_read_alike() {
-        let words: [&[u8]; 24] = [
+        let words: [&[u8]; 25] = [
             b"\"command\":\"subscribe\",",
             b"\"command\":5,",
             b"\"identifier\":\"a\",",
             b"\"identifier\":null,",
             b"\"history\":{\"since\":1},",
             b"\"data\":[1.0],",
+            b"0.000000000000000000000000000010000000152494978469052",
             b"\\u0063",
             b"\\\"",
             b"\\ud800",
