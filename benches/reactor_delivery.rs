@@ -119,6 +119,7 @@ fn limits() -> Limits {
         line_bytes_max: 16 * 1024,
         field_bytes_max: 16 * 1024,
         body_bytes_max: 1 << 20,
+        connections_max: usize::MAX,
         unopened_max: 1 << 20,
         unanswered_max: 65_536,
         unanswered_bytes_max: 64 << 20,

@@ -162,7 +162,6 @@ pub fn start_on(config: Config, clock: Clock, pools: Pools) -> io::Result<Runnin
             limits: limits(&config, connections_max),
             metrics: metrics.clone(),
             clock: clock.clone(),
-            connections_max,
             socket_options: listener::SocketOptions {
                 user_timeout: USER_TIMEOUT,
                 send_bytes: config.limits.socket_send_bytes as usize,
@@ -512,6 +511,7 @@ fn limits(config: &Config, connections_max: usize) -> Limits {
         line_bytes_max: limits.request_line_bytes.max(config.push_stream.max_request_line_bytes) as usize,
         field_bytes_max: limits.head_bytes as usize,
         body_bytes_max: limits.body_bytes,
+        connections_max,
         unopened_max: (connections_max * usize::from(limits.unopened_percent) / 100).max(1),
         unanswered_max: 65_536,
         unanswered_bytes_max: 64 * 1024 * 1024,

@@ -35,6 +35,8 @@ pub struct Request<'a> {
     pub now: Now,
     /// The server is about to stop: who asks now had better ask another one.
     pub draining: bool,
+    /// The server has all the connections that it may have: whoever asks now is turned away, and its connection ends.
+    pub full: bool,
 }
 
 /// One of the protocols that are spoken here.
@@ -46,6 +48,11 @@ pub trait Dialect: Send + Sync {
     ///
     /// What is asked of `actions` is carried out as soon as the session stands.
     fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening>;
+
+    /// In place of that when the server is [full](Request::full).
+    fn turn_away(&self, request: &Request<'_>, _actions: &mut Actions) -> Option<Opening> {
+        self.head_limits(request.head.path()).map(|_| Opening::full())
+    }
 
     /// The limits for the rest of the head once its request line is known; `None`: not a path of this dialect.
     fn head_limits(&self, path: &str) -> Option<HeadLimits>;
@@ -80,6 +87,13 @@ pub enum Opening {
         body: BodyMode,
     },
     Respond(Response),
+}
+
+impl Opening {
+    /// The server is full, for a dialect that has no words of its own for it.
+    pub fn full() -> Opening {
+        Opening::Respond(Response::new(503).field("Retry-After", "1").closing())
+    }
 }
 
 /// What a session gets of the body of its request.
@@ -435,9 +449,12 @@ impl Registry {
         self.access.load().next_expiry(unix_seconds)
     }
 
-    /// The first dialect that knows the path opens it.
+    /// The first dialect that knows the path opens it, or turns it away.
     pub fn open(&self, request: &Request<'_>, actions: &mut Actions) -> Option<(&'static str, Opening)> {
-        self.dialects.iter().find_map(|dialect| Some((dialect.name(), dialect.open(request, actions)?)))
+        self.dialects.iter().find_map(|dialect| {
+            let opening = if request.full { dialect.turn_away(request, actions) } else { dialect.open(request, actions) };
+            Some((dialect.name(), opening?))
+        })
     }
 
     pub fn head_limits(&self, path: &str) -> Option<HeadLimits> {

@@ -8,6 +8,9 @@ mod resources;
 mod support;
 
 use fanwire::metrics::Counter;
+use support::client::UPGRADE;
+use support::endpoints::{OPEN, PATH, both, dev_endpoints, expect_refusal, target};
+use support::realtime::{PATH as REALTIME, PROJECT, SERVICE};
 use support::{ACCESS, Client, LISTEN, Mode, REACTORS, Response, Server, Subscriber, masked};
 
 struct Row {
@@ -547,6 +550,71 @@ fn connections_beyond_the_bound_get_503_and_old_ones_go_on() {
         client.try_send(format!("GET /shortpoll/a?auth_token={} HTTP/1.1\r\nHost: h\r\n\r\n", server.token));
         client.response().status == 304
     });
+}
+
+#[test]
+fn a_full_server_refuses_in_the_words_of_each_protocol() {
+    let mut config = dev_endpoints(&both("", "", ""));
+    // The connections that ask for the statistics are among them.
+    config.limits.connections_max = 10 * REACTORS as u64;
+    let server = Server::cable(config);
+    server.settle();
+    let mut polls: Vec<Client> = Vec::new();
+    let refused = || server.count(Counter::RefusedConnections);
+    while server.subscribers("a") < 9 * REACTORS as u64 {
+        let before = server.subscribers("a") + refused();
+        let mut client = Client::connect(server.address);
+        client.send(get("/longpoll/a?auth_token=dev"));
+        server.wait_until("it waits, or was refused", |server| server.subscribers("a") + refused() > before);
+        if client.has_bytes() {
+            let answer = client.response();
+            assert_eq!((answer.status, answer.field("Retry-After")), (503, Some("1")), "{}", answer.raw);
+            client.expect_end();
+        } else {
+            polls.push(client);
+        }
+        assert!(refused() < 1_000, "the kernel spreads connections over the reactors");
+    }
+    let before = refused();
+
+    for target in [target(OPEN, ""), format!("{PATH}/{OPEN}")] {
+        expect_refusal(Client::connect(server.address), &target, "", 1013, "Too many connections.");
+        let mut client = Client::connect(server.address);
+        client.send(get(&target));
+        let answer = client.response();
+        assert_eq!((answer.status, answer.text()), (429, "{\"error\":\"Too many connections.\"}"), "{}", answer.raw);
+        client.expect_end();
+    }
+    let asking = |method: &str, target: &str, fields: &str, status: u16, retry: Option<&str>| {
+        let mut client = Client::connect(server.address);
+        client.send(format!("{method} {target} HTTP/1.1\r\n{fields}\r\n"));
+        let answer = client.response();
+        assert_eq!((answer.status, answer.field("Retry-After")), (status, retry), "{target}: {}", answer.raw);
+        client.expect_end();
+        answer.text().to_owned()
+    };
+    let wordless = "Host: h\r\n";
+    let too_many = "{\"error\":\"Too many connections\"}";
+    let listener = format!("{UPGRADE}{PROJECT}");
+    assert_eq!(asking("GET", REALTIME, &listener, 429, Some("5")), too_many);
+    let document = format!("{REALTIME}/resources/kvStore/World:kvstoreClient:testKey");
+    assert_eq!(asking("GET", &document, &format!("{wordless}{PROJECT}{SERVICE}"), 429, Some("5")), too_many);
+    asking("GET", "/cable", UPGRADE, 503, Some("5"));
+    asking("POST", "/api/events", wordless, 503, Some("1"));
+    asking("GET", "/websocket/a?auth_token=dev", UPGRADE, 503, Some("1"));
+    asking("POST", "/publish", wordless, 503, Some("1"));
+    asking("GET", "/metrics", wordless, 503, Some("1"));
+    asking("GET", "/nothing", wordless, 404, None);
+    assert_eq!(refused() - before, 12);
+
+    // Whoever was there is not concerned, and neither is whoever comes once somebody has left.
+    assert_eq!(server.publish("a", "1").status, 200);
+    for client in &mut polls {
+        assert_eq!(client.response().status, 200);
+    }
+    drop(polls);
+    server
+        .wait_until("there is room again", |server| Client::connect(server.address).ask_upgrade(REALTIME, PROJECT).status == 101);
 }
 
 #[test]

@@ -109,6 +109,7 @@ impl House {
             line_bytes_max: 16_384,
             field_bytes_max: 16_384,
             body_bytes_max: 1 << 20,
+            connections_max: usize::MAX,
             unopened_max: 100,
             unanswered_max: 1_000,
             unanswered_bytes_max: 1 << 26,

@@ -45,7 +45,7 @@ fn joins_two((mut asked, opening): (Asked, Option<Opening>)) {
 #[bench::two_channels(setup = asked, teardown = joins_two)]
 fn open(mut asked: Asked) -> (Asked, Option<Opening>) {
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let request = Request { head: &asked.head, door: Door::Public, peer, reactor: 0, now: NOW, draining: false };
+    let request = Request { head: &asked.head, door: Door::Public, peer, reactor: 0, now: NOW, draining: false, full: false };
     let opening = black_box(&asked.dialect).open(black_box(&request), &mut asked.actions);
     (asked, opening)
 }

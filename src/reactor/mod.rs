@@ -55,6 +55,8 @@ pub struct Limits {
     /// For paths that no dialect knows.
     pub field_bytes_max: usize,
     pub body_bytes_max: u64,
+    /// Connections that are served. Whoever comes beyond it is turned away.
+    pub connections_max: usize,
     /// Connections without a complete head; beyond it the oldest of them is closed.
     pub unopened_max: usize,
     /// Publications that the hub has not answered; beyond either bound they are refused here.
@@ -86,6 +88,8 @@ pub enum Control {
     Drain,
 }
 
+/// Connections beyond the limit whose request is read, so that they are turned away in the words of its protocol.
+const BEYOND_MAX: usize = 16;
 /// Announcements that may wait to be told.
 const ANNOUNCED_MAX: usize = 64;
 
@@ -220,14 +224,21 @@ impl<T: Transport> Reactor<T> {
         self.connections.len()
     }
 
+    /// Whether one more socket may come in, if only to be told that there is no room.
+    pub fn has_room(&self) -> bool {
+        self.connections.len() < self.limits.connections_max.saturating_add(BEYOND_MAX)
+    }
+
     /// Takes a connected socket. It counts as readable and writable until it says otherwise.
     pub fn accept(&mut self, transport: T, door: Door, peer: IpAddr, now: Now) {
         self.enter(now);
         self.count(Counter::Accepted, 1);
+        let beyond = self.connections.len() >= self.limits.connections_max;
         let http = Http {
             phase: Phase::Head { idle: true },
             door,
             peer,
+            beyond,
             scan: Default::default(),
             deadline: Some(now.after(self.limits.head_time)),
             keep_alive: true,
@@ -252,15 +263,19 @@ impl<T: Transport> Reactor<T> {
             wake: 0,
             scheduled: 0,
             sent: tick_of(now.micros),
-            bits: bits::READABLE | bits::WRITABLE | bits::LIVE | bits::UNOPENED,
+            bits: bits::READABLE | bits::WRITABLE | bits::LIVE,
             dialect: 0,
             outbox: Outbox::Nothing,
             extra: Some(Box::new(extra)),
             session: None,
             subscription: None,
         });
-        self.unopened.push_back(token);
-        self.unopened_count += 1;
+        // Of those beyond the limit there are few anyway, and they must not cost the place of one that has come before.
+        if !beyond {
+            self.connections[index].set(bits::UNOPENED, true);
+            self.unopened.push_back(token);
+            self.unopened_count += 1;
+        }
         self.make_ready(index);
         self.schedule(index);
         while self.unopened_count > self.limits.unopened_max

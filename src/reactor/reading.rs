@@ -258,10 +258,14 @@ impl<T: Transport> Reactor<T> {
         let body_bytes_max = limits.map_or(self.limits.body_bytes_max, |limits| limits.body_bytes_max);
         let body_deadline = now.after(self.limits.body_stall);
         let (reactor, draining) = (self.index, self.draining);
+        let has_room = self.connections.len() <= self.limits.connections_max;
         let Some(http) = self.connections[index].http() else { return };
+        // Somebody may have left since it came.
+        http.beyond &= !has_room;
+        let full = http.beyond;
         http.deadline = None;
         http.phase = Phase::Waiting;
-        http.keep_alive = head.keep_alive && !draining;
+        http.keep_alive = head.keep_alive && !draining && !full;
         http.is_head = head.method == "HEAD";
         http.framing = match head.version {
             Version::Http11 => Framing::Chunked,
@@ -274,7 +278,10 @@ impl<T: Transport> Reactor<T> {
         http.body_bytes = 0;
         http.body_waits_since = None;
         http.expects = None;
-        let request = Request { head, door, peer, reactor, now, draining };
+        let request = Request { head, door, peer, reactor, now, draining, full };
+        if full {
+            self.count(Counter::RefusedConnections, 1);
+        }
         self.actions.now = now;
         self.actions.index = index;
         let (registry, actions) = (&self.registry, &mut self.actions);

@@ -51,7 +51,6 @@ pub struct Setup {
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
-    pub connections_max: usize,
     pub socket_options: SocketOptions,
     /// Give this thread a table of descriptors of its own (Linux).
     pub private_fd_tables: bool,
@@ -74,7 +73,6 @@ pub fn run(setup: Setup) -> io::Result<()> {
         limits,
         metrics,
         clock,
-        connections_max,
         socket_options,
         private_fd_tables,
         begun,
@@ -129,9 +127,8 @@ pub fn run(setup: Setup) -> io::Result<()> {
                     &mut reserve,
                     |mut stream, peer| {
                         let token = mio::Token(reactor.next_token().0 as usize);
-                        let full = reactor.connection_count() >= connections_max;
-                        if full || poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err()
-                        {
+                        let interest = Interest::READABLE | Interest::WRITABLE;
+                        if !reactor.has_room() || poll.registry().register(&mut stream, token, interest).is_err() {
                             refused.set(refused.get() + 1);
                             return refuse(stream);
                         }

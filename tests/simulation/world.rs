@@ -1034,6 +1034,7 @@ fn limits() -> Limits {
         line_bytes_max: 1024,
         field_bytes_max: 2048,
         body_bytes_max: 4096,
+        connections_max: usize::MAX,
         unopened_max: 10_000,
         unanswered_max: 6,
         unanswered_bytes_max: 4_000,

@@ -138,7 +138,7 @@ impl ActionCable {
         if !rules.origin.allows(head, https) {
             return Opening::Respond(not_found());
         }
-        let Some(place) = Place::take(&self.shared).filter(|_| !request.draining) else {
+        let Some(place) = Place::take(&self.shared).filter(|_| !request.draining && !request.full) else {
             return Opening::Respond(text(503, "Try again later").field("Retry-After", "5").closing());
         };
         let offered = offered(head);
@@ -224,6 +224,12 @@ impl Dialect for ActionCable {
             return Some(self.open_cable(request, actions));
         }
         Some(self.open_publishing(self.publishing(path)?, request))
+    }
+
+    fn turn_away(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
+        let path = request.head.path();
+        let is_cable = self.is_cable(path) && request.door != Door::Admin;
+        if is_cable { self.open(request, actions) } else { self.publishing(path).map(|_| Opening::full()) }
     }
 
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {

@@ -110,8 +110,15 @@ mod tests {
             keep_alive: true,
             expects_continue: false,
         };
-        let request =
-            Request { head: &head, door, peer: [127, 0, 0, 1].into(), reactor: 1, now: Now::default(), draining: false };
+        let request = Request {
+            head: &head,
+            door,
+            peer: [127, 0, 0, 1].into(),
+            reactor: 1,
+            now: Now::default(),
+            draining: false,
+            full: false,
+        };
         let mut actions = Actions::default();
         let opening = admin.open(&request, &mut actions);
         assert!(actions.is_empty());

@@ -46,14 +46,23 @@ impl<'a> Asked<'a> {
         project.filter(|_| opened).map(|project| Cors::of(self.request.head, project)).unwrap_or_default()
     }
 
+    /// The checks of the server itself, rows 1 and 2.
+    ///
+    /// # Errors
+    /// The first that fails.
+    pub fn let_in(&self) -> Result<(), Reject> {
+        if self.request.draining {
+            return Err(Reject::Draining);
+        }
+        if self.request.full { Err(Reject::TooManyConnections) } else { Ok(()) }
+    }
+
     /// All checks in their order. `needs_token` says whether anybody is asked for a token there.
     ///
     /// # Errors
     /// The first that fails, which counts for the address that the request came from.
     pub fn admit(&self, needs_token: impl FnOnce(&Endpoint) -> bool) -> Result<Admitted, Reject> {
-        if self.request.draining {
-            return Err(Reject::Draining);
-        }
+        self.let_in()?;
         let mut place = None;
         let rows = self.rows(&mut place, needs_token);
         let failed = |reject| self.shared.failed(reject, self.request.peer, self.request.now);

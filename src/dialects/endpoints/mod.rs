@@ -111,6 +111,10 @@ impl Dialect for Endpoints {
         Some(self.0.open(&asked, actions))
     }
 
+    fn turn_away(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
+        self.open(request, actions)
+    }
+
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {
         let table = self.0.live.table();
         table.serves(path).then_some(HeadLimits {

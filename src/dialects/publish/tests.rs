@@ -44,7 +44,10 @@ fn open(dialect: &Publish, method: &str, target: &str, fields: &[(&str, &str)], 
         expects_continue: false,
     };
     let peer = [127, 0, 0, 1].into();
-    dialect.open(&Request { head: &head, door: Door::Public, peer, reactor: 0, now: Now::default(), draining: false }, actions)
+    dialect.open(
+        &Request { head: &head, door: Door::Public, peer, reactor: 0, now: Now::default(), draining: false, full: false },
+        actions,
+    )
 }
 
 #[test]
@@ -54,7 +57,8 @@ fn an_upgrade_that_is_no_get_over_http_1_1_is_refused() {
         let (target, body) = ("/publish", BodyLength::None);
         let head = Head { method, target, version, fields, body, keep_alive: true, expects_continue: false };
         let peer = [127, 0, 0, 1].into();
-        let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: Now::default(), draining: false };
+        let request =
+            Request { head: &head, door: Door::Public, peer, reactor: 0, now: Now::default(), draining: false, full: false };
         match dialect().open(&request, &mut Actions::default()) {
             Some(Opening::Respond(response)) => {
                 assert_eq!(

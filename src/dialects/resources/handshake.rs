@@ -6,6 +6,7 @@ use super::subprotocol::Offer;
 use crate::access::origin::Origin;
 use crate::http::head::{Head, Version};
 use crate::http::response::{Response, error};
+use crate::session::Request;
 use crate::websocket::handshake::{HandshakeError, accept_key};
 
 /// What fails, in the order of the checks.
@@ -100,12 +101,23 @@ pub struct Checked {
     pub claims: Claims,
 }
 
-/// Rows 1 to 10: everything that the request alone decides. The bytes of the head were counted before, and of the
-/// connections that the server may have each reactor knows itself.
+/// Rows 4 and 5: what the server itself has against any request.
 ///
 /// # Errors
 /// The first row that fails.
-pub fn check(head: &Head<'_>, options: &Options, draining: bool) -> Result<Checked, Reject> {
+pub fn let_in(request: &Request<'_>) -> Result<(), Reject> {
+    if request.draining {
+        return Err(Reject::Draining);
+    }
+    if request.full { Err(Reject::TooManyConnections) } else { Ok(()) }
+}
+
+/// Rows 1 to 10: everything that the request and the state of the server decide. The bytes of the head were counted before.
+///
+/// # Errors
+/// The first row that fails.
+pub fn check(request: &Request<'_>, options: &Options) -> Result<Checked, Reject> {
+    let head = request.head;
     if Offer::is_too_long(head, options.limits.token_characters_max) {
         return Err(Reject::HeadTooLarge);
     }
@@ -118,9 +130,7 @@ pub fn check(head: &Head<'_>, options: &Options, draining: bool) -> Result<Check
         HandshakeError::MissingKey | HandshakeError::BadKey => Reject::InvalidRequest,
         HandshakeError::MissingVersion | HandshakeError::UnsupportedVersion => Reject::UnsupportedVersion,
     })?;
-    if draining {
-        return Err(Reject::Draining);
-    }
+    let_in(request)?;
     let offer = Offer::read(head)?;
     let chosen = offer.choose()?;
     let claims = Claims::read(head, chosen.as_ref().map(|chosen| &chosen.token), options)?;
@@ -172,8 +182,10 @@ pub fn refuse(reject: Reject, head: &Head<'_>, by: RejectBy) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Now;
     use crate::http::head::BodyLength;
     use crate::http::response::Framing;
+    use crate::session::Door;
 
     const DOCUMENT: &str = "zvtwh2Pc4738C3hkLXwcLbY3LnsqYfMmKG2NWiWNE9yL8xVwQhcLFKCzzne1fqbf";
 
@@ -193,8 +205,14 @@ mod tests {
         Head { method: "GET", target: "/api/realtime", version, fields, body, keep_alive: true, expects_continue: false }
     }
 
+    fn request<'a>(head: &'a Head<'a>, draining: bool, full: bool) -> Request<'a> {
+        let (door, peer, now) = (Door::Public, [127, 0, 0, 1].into(), Now::default());
+        Request { head, door, peer, reactor: 0, now, draining, full }
+    }
+
+    /// Whoever stops may be full, too.
     fn outcome(head: &Head<'_>, draining: bool) -> Result<Checked, Reject> {
-        check(head, &Options::default(), draining)
+        check(&request(head, draining, draining), &Options::default())
     }
 
     fn protocol(value: &str) -> (&'static str, &str) {
@@ -242,6 +260,8 @@ mod tests {
         assert_eq!(outcome(&head(&["Sec-WebSocket-Key", "Sec-WebSocket-Version"], &bad), true), Err(Reject::InvalidRequest));
         assert_eq!(outcome(&head(&["Sec-WebSocket-Version"], &bad), true), Err(Reject::UnsupportedVersion));
         assert_eq!(outcome(&head(&[], &bad), true), Err(Reject::Draining));
+        let full = check(&request(&head(&[], &bad), false, true), &Options::default());
+        assert_eq!(full, Err(Reject::TooManyConnections));
         assert_eq!(outcome(&head(&[], &bad), false), Err(Reject::InvalidProtocol));
         assert_eq!(outcome(&head(&[], &bad[1..]), false), Err(Reject::MissingOrganization));
         assert!(Reject::Draining < Reject::TooManyConnections && Reject::InvalidHeader < Reject::ConflictingHeaders);
@@ -306,7 +326,7 @@ mod tests {
         assert!(project.is_some() && options.project("o", "p").is_none());
         let ask = |more: &[(&str, &str)], project, full| {
             let head = head(&[], more);
-            admit(&head, &check(&head, &options, false).unwrap().claims, project, full)
+            admit(&head, &check(&request(&head, false, false), &options).unwrap().claims, project, full)
         };
         let (organization, key) = (("x-m2-organization", "o"), ("x-api-key", "k"));
         let (evil, game) = (("Origin", "https://evil.example"), ("Origin", "https://game.example"));

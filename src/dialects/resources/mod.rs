@@ -124,7 +124,7 @@ impl Resources {
         if head.bytes() > HEAD_BYTES_MAX {
             return Err(Reject::HeadTooLarge);
         }
-        let checked = handshake::check(head, &self.shared.options, request.draining)?;
+        let checked = handshake::check(request, &self.shared.options)?;
         let claims = &checked.claims;
         let project = self.api.live.project(&self.shared, &claims.organization, &claims.project);
         let place = project.as_ref().and_then(Place::take);
@@ -165,6 +165,10 @@ impl Dialect for Resources {
             Route::Tokens => self.api.tokens(request, actions),
             Route::Unknown => Opening::Respond(error(404, "Not found")),
         })
+    }
+
+    fn turn_away(&self, request: &Request<'_>, actions: &mut Actions) -> Option<Opening> {
+        self.open(request, actions)
     }
 
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {

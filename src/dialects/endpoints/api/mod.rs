@@ -58,9 +58,7 @@ impl Api {
     /// What is answered at once.
     fn admit(&self, asked: &Asked<'_>, cors: Cors, actions: &mut Actions) -> Result<Opening, Response> {
         let (request, method) = (asked.request, asked.request.head.method);
-        if request.draining {
-            return Err(Reject::Draining.response());
-        }
+        asked.let_in().map_err(Reject::response)?;
         if !METHODS.split(", ").any(|known| known == method) {
             return Err(Failure::MethodNotAllowed.response());
         }

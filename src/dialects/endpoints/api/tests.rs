@@ -64,7 +64,7 @@ fn open(method: &str, endpoint: &str, query: &str, fields: &[(&str, &str)], body
         expects_continue: false,
     };
     let peer = Ipv4Addr::LOCALHOST.into();
-    let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: now(), draining: false };
+    let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: now(), draining: false, full: false };
     let mut actions = Actions::new(now());
     match service().open(&request, &mut actions).expect("a path of the dialect") {
         Opening::Hold { session, body } => Ok(Asking { session, actions, body }),

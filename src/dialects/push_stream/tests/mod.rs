@@ -83,7 +83,7 @@ impl Server {
             expects_continue: false,
         };
         let peer = std::net::IpAddr::from([127, 0, 0, 1]);
-        let request = Request { head: &head, door: self.door, peer, reactor: 0, now: self.now, draining: false };
+        let request = Request { head: &head, door: self.door, peer, reactor: 0, now: self.now, draining: false, full: false };
         let mut actions = Actions::new(self.now);
         (self.dialect.open(&request, &mut actions), actions)
     }

@@ -9,7 +9,7 @@ mod tokens;
 mod undecided;
 
 use super::claims::Claims;
-use super::handshake::Reject;
+use super::handshake;
 use super::name::{Kind, Name};
 use super::route::Route;
 use super::shared::{Live, Project, Shared};
@@ -71,8 +71,8 @@ impl Api {
         actions: &mut Actions,
         then: impl FnOnce(&Arc<Project>, &Claims, &mut Actions) -> Result<Opening, Response>,
     ) -> Opening {
-        if request.draining {
-            return Opening::Respond(Reject::Draining.response());
+        if let Err(reject) = handshake::let_in(request) {
+            return Opening::Respond(reject.response());
         }
         let opened = match Caller::judge(request.head, &self.live, &self.shared, request.now) {
             Ok(Caller::Service { project, claims }) => then(&project, &claims, actions),
