@@ -1,8 +1,10 @@
-//! Every limit of push_stream's section 13, of action_cable's section 16, of resources' section 12.1 and of the reliability rules that the server has: one
+//! Every limit of push_stream's section 13, of action_cable's section 16, of resources' section 12.1, of endpoints' section 13 and of the reliability rules that the server has: one
 //! table, one row per limit.
 
 #[path = "limits/action_cable.rs"]
 mod action_cable;
+#[path = "limits/endpoints.rs"]
+mod endpoints;
 #[path = "limits/resources.rs"]
 mod resources;
 mod support;
@@ -501,7 +503,8 @@ fn every_limit_holds_at_its_number_and_is_felt_beyond_it() {
     let of_action_cable = action_cable::ROWS.iter().map(|row| (row, action_cable::server as fn(&str) -> Server));
     let mut broken = Vec::new();
     let of_resources = resources::ROWS.iter().map(|row| (row, resources::server as fn(&str) -> Server));
-    for (row, start) in of_push_stream.chain(of_action_cable).chain(of_resources) {
+    let of_endpoints = endpoints::ROWS.iter().map(|row| (row, endpoints::server as fn(&str) -> Server));
+    for (row, start) in of_push_stream.chain(of_action_cable).chain(of_resources).chain(of_endpoints) {
         let held = std::panic::catch_unwind(|| {
             let server = start(row.options);
             (row.holds)(&server);
