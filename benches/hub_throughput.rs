@@ -4,39 +4,18 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire::clock::Now;
-use fanwire::exchange::{Entry, Join, JoinTopic, Reach, StartAt, SubscriptionId};
+use fanwire::exchange::{Entry, Join, JoinTopic, StartAt, SubscriptionId};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
-use fanwire::hub::{Hub, Settings, Window};
+use fanwire::hub::{Hub, Settings};
 use fanwire::metrics::Metrics;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Publications between two hand-overs of replies, as many as the hub's thread takes at most.
 const BATCH: u64 = 1_024;
 
 fn settings() -> Settings {
-    Settings {
-        window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
-        reported: Reach::EVERYTHING,
-        topic_idle: Duration::from_secs(30),
-        topics_max: 0,
-        wildcard_prefix: "".into(),
-        wildcard_topics_max: 0,
-        events_topic: None,
-        heartbeats: Vec::new(),
-        log_bytes_max: 1 << 30,
-        unstored_age: Duration::from_secs(30),
-        key_age: Duration::from_secs(120),
-        keys_max: 1_000_000,
-        positions_age: Duration::from_secs(3_000),
-        positions_max: 1_000_000,
-        conversations_max: 1_000_000,
-        conversation_bytes_max: 256 << 20,
-        tombstone_age: Duration::from_secs(60),
-        tokens_max: 1_000_000,
-        endpoints: Vec::new(),
-    }
+    Settings::default()
 }
 
 fn origin(reactor: usize) -> Origin {

@@ -8,9 +8,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fanwire::clock::Now;
 use fanwire::config::Config;
 use fanwire::dialects::push_stream::PushStream;
-use fanwire::exchange::{Entry, Reach};
+use fanwire::exchange::Entry;
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
-use fanwire::hub::{Hub, Settings, Window};
+use fanwire::hub::{Hub, Settings};
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::transport::Transport;
 use fanwire::reactor::{Limits, Reactor};
@@ -18,7 +18,6 @@ use fanwire::session::{Door, Encoders, Registry};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 const HANDSHAKE: &[u8] =
     b"GET /websocket/a?auth_token=dev HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -111,46 +110,11 @@ impl House {
 }
 
 fn limits() -> Limits {
-    Limits {
-        head_time: Duration::from_secs(10),
-        keep_alive_idle: Duration::from_secs(75),
-        body_stall: Duration::from_secs(10),
-        body_min_rate: 1_024,
-        line_bytes_max: 16 * 1024,
-        field_bytes_max: 16 * 1024,
-        body_bytes_max: 1 << 20,
-        connections_max: usize::MAX,
-        unopened_max: 1 << 20,
-        unanswered_max: 65_536,
-        unanswered_bytes_max: 64 << 20,
-        unfinished_bytes_max: 64 << 20,
-        close_time: Duration::from_secs(2),
-        no_progress: Duration::from_secs(30),
-    }
+    Limits::default()
 }
 
 fn settings() -> Settings {
-    Settings {
-        window: Window { count: 1_000, bytes: 64 << 20, age: Duration::from_secs(1_800) },
-        reported: Reach::EVERYTHING,
-        topic_idle: Duration::from_secs(30),
-        topics_max: 0,
-        wildcard_prefix: "".into(),
-        wildcard_topics_max: 0,
-        events_topic: None,
-        heartbeats: Vec::new(),
-        log_bytes_max: 1 << 30,
-        unstored_age: Duration::from_secs(30),
-        key_age: Duration::from_secs(120),
-        keys_max: 1_000_000,
-        positions_age: Duration::from_secs(3_000),
-        positions_max: 1_000_000,
-        conversations_max: 1_000_000,
-        conversation_bytes_max: 256 << 20,
-        tombstone_age: Duration::from_secs(60),
-        tokens_max: 1_000_000,
-        endpoints: Vec::new(),
-    }
+    Settings::default()
 }
 
 fn bench(criterion: &mut Criterion) {

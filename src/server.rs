@@ -513,11 +513,7 @@ fn limits(config: &Config, connections_max: usize) -> Limits {
         body_bytes_max: limits.body_bytes,
         connections_max,
         unopened_max: (connections_max * usize::from(limits.unopened_percent) / 100).max(1),
-        unanswered_max: 65_536,
-        unanswered_bytes_max: 64 * 1024 * 1024,
-        unfinished_bytes_max: 64 * 1024 * 1024,
-        close_time: Duration::from_secs(2),
-        no_progress: Duration::from_secs(30),
+        ..Limits::default()
     }
 }
 
@@ -544,16 +540,10 @@ fn settings(config: &Config, endpoints: &endpoints::Prepared) -> Settings {
         events_topic: push_stream.events_topic(),
         heartbeats: heartbeat.into_iter().collect(),
         log_bytes_max: config.limits.log_bytes_max,
-        unstored_age: Duration::from_secs(30),
-        key_age: Duration::from_secs(120),
-        keys_max: 1_000_000,
         positions_age: if cable.enabled && cable.extended { cable.history_position_ttl } else { Duration::ZERO },
-        positions_max: 1_000_000,
-        conversations_max: 1_000_000,
-        conversation_bytes_max: 256 << 20,
         tombstone_age: config.resources.tombstone_ttl,
-        tokens_max: 1_000_000,
         endpoints: endpoints.settings.clone(),
+        ..Settings::default()
     }
 }
 

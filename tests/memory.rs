@@ -6,9 +6,9 @@ use fanwire::clock::Now;
 use fanwire::config::Config;
 use fanwire::dialects::endpoints;
 use fanwire::dialects::push_stream::PushStream;
-use fanwire::exchange::{Entry, Reach};
+use fanwire::exchange::Entry;
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
-use fanwire::hub::{Hub, Settings, Window};
+use fanwire::hub::{Hub, Settings};
 use fanwire::metrics::{Counter, Metrics};
 use fanwire::reactor::transport::Transport;
 use fanwire::reactor::{Limits, Reactor};
@@ -19,7 +19,6 @@ use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 struct Counting;
 
@@ -101,43 +100,8 @@ impl House {
         let prepared = records.prepare(&config.endpoints, &mut encoders, config.server.drain_time);
         prepared.enforce();
         let registry = Registry::new(vec![Arc::new(push_stream), Arc::new(records.dialect())], encoders, access);
-        let limits = Limits {
-            head_time: Duration::from_secs(10),
-            keep_alive_idle: Duration::from_secs(75),
-            body_stall: Duration::from_secs(10),
-            body_min_rate: 1024,
-            line_bytes_max: 16_384,
-            field_bytes_max: 16_384,
-            body_bytes_max: 1 << 20,
-            connections_max: usize::MAX,
-            unopened_max: 100,
-            unanswered_max: 1_000,
-            unanswered_bytes_max: 1 << 26,
-            unfinished_bytes_max: 1 << 26,
-            close_time: Duration::from_secs(2),
-            no_progress: Duration::from_secs(30),
-        };
-        let settings = Settings {
-            window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
-            reported: Reach::EVERYTHING,
-            topic_idle: Duration::from_secs(30),
-            topics_max: 0,
-            wildcard_prefix: "".into(),
-            wildcard_topics_max: 0,
-            events_topic: None,
-            heartbeats: Vec::new(),
-            log_bytes_max: 1 << 30,
-            unstored_age: Duration::from_secs(30),
-            key_age: Duration::from_secs(120),
-            keys_max: 1_000,
-            positions_age: Duration::from_secs(3_000),
-            positions_max: 1_000_000,
-            conversations_max: 1_000_000,
-            conversation_bytes_max: 256 << 20,
-            tombstone_age: Duration::from_secs(60),
-            tokens_max: 1_000_000,
-            endpoints: prepared.settings,
-        };
+        let limits = Limits::default();
+        let settings = Settings { endpoints: prepared.settings, ..Settings::default() };
         House {
             reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), Box::new(|_| false), now),
             hub: Hub::new(settings, 1, now, metrics.clone()),

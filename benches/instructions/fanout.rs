@@ -15,7 +15,6 @@ use std::hint::black_box;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// As many as are flushed at once.
 const PROMPT: u32 = 1_000;
@@ -71,22 +70,7 @@ impl House {
         let mut encoders = Encoders::default();
         let dialect = dialect(&mut encoders);
         let registry = Registry::new(vec![dialect], encoders, access());
-        let limits = Limits {
-            head_time: Duration::from_secs(10),
-            keep_alive_idle: Duration::from_secs(75),
-            body_stall: Duration::from_secs(10),
-            body_min_rate: 1_024,
-            line_bytes_max: 16_384,
-            field_bytes_max: 16_384,
-            body_bytes_max: 1 << 20,
-            connections_max: usize::MAX,
-            unopened_max: 10_000,
-            unanswered_max: 1_000,
-            unanswered_bytes_max: 1 << 26,
-            unfinished_bytes_max: 1 << 26,
-            close_time: Duration::from_secs(2),
-            no_progress: Duration::from_secs(30),
-        };
+        let limits = Limits::default();
         House {
             reactor: Reactor::new(0, Arc::new(registry), limits, metrics.clone(), Box::new(|_| false), NOW),
             hub: scene::hub(metrics.clone()),

@@ -5,13 +5,12 @@ use fanwire::access::{Access, Grant, Pattern, SharedAccess, digest};
 use fanwire::clock::Now;
 use fanwire::dialects::push_stream::PushStream;
 use fanwire::dialects::push_stream::options::Options;
-use fanwire::exchange::{Entry, Reach};
+use fanwire::exchange::Entry;
 use fanwire::hub::request::{Origin, ToHub, Token};
-use fanwire::hub::{Hub, Settings, Window};
+use fanwire::hub::{Hub, Settings};
 use fanwire::metrics::Metrics;
 use fanwire::session::Encoders;
 use std::sync::Arc;
-use std::time::Duration;
 
 pub const NOW: Now = Now { micros: 1_000_000, unix_micros: 1_795_191_466_000_000 };
 pub const TOPIC: &str = "user_presence_changed.100";
@@ -63,27 +62,7 @@ pub fn push_stream(encoders: &mut Encoders) -> PushStream {
 }
 
 pub fn hub(metrics: Arc<Metrics>) -> Hub {
-    let settings = Settings {
-        window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
-        reported: Reach::EVERYTHING,
-        topic_idle: Duration::from_secs(30),
-        topics_max: 0,
-        wildcard_prefix: "".into(),
-        wildcard_topics_max: 0,
-        events_topic: None,
-        heartbeats: Vec::new(),
-        log_bytes_max: 1 << 30,
-        unstored_age: Duration::from_secs(30),
-        key_age: Duration::from_secs(120),
-        keys_max: 1_000,
-        positions_age: Duration::from_secs(3_000),
-        positions_max: 1_000_000,
-        conversations_max: 1_000_000,
-        conversation_bytes_max: 256 << 20,
-        tombstone_age: Duration::from_secs(60),
-        tokens_max: 1_000_000,
-        endpoints: Vec::new(),
-    };
+    let settings = Settings::default();
     Hub::new(settings, 1, NOW, metrics)
 }
 

@@ -105,6 +105,33 @@ pub struct Settings {
     pub endpoints: Vec<EndpointSettings>,
 }
 
+/// Those of a server without endpoints that nobody has told anything.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            window: Window { count: 1_000, bytes: 64 << 20, age: Duration::from_secs(1_800) },
+            reported: Reach::EVERYTHING,
+            topic_idle: Duration::from_secs(30),
+            topics_max: 0,
+            wildcard_prefix: "".into(),
+            wildcard_topics_max: 0,
+            events_topic: None,
+            heartbeats: Vec::new(),
+            log_bytes_max: 1 << 30,
+            unstored_age: Duration::from_secs(30),
+            key_age: Duration::from_secs(120),
+            keys_max: 1_000_000,
+            positions_age: Duration::from_secs(3_000),
+            positions_max: 1_000_000,
+            conversations_max: 1_000_000,
+            conversation_bytes_max: 256 << 20,
+            tombstone_age: Duration::from_secs(60),
+            tokens_max: 1_000_000,
+            endpoints: Vec::new(),
+        }
+    }
+}
+
 /// Bounds of a topic's log; whichever is reached first evicts the oldest message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {

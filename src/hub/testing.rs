@@ -6,10 +6,10 @@ use crate::engine::local::Local;
 use crate::engine::{Engine, Transaction};
 use crate::exchange::{
     Alter, AlterRefusal, Alteration, Answer, Cursor, EndpointSettings, Entry, Group, Join, JoinTopic, Joined, NewRecord,
-    Published, Question, Reach, Refusal, Report, Selection, StartAt, SubscriptionId, Write, WriteRefusal, Written,
+    Published, Question, Refusal, Report, Selection, StartAt, SubscriptionId, Write, WriteRefusal, Written,
 };
 use crate::hub::request::{Backlog, Origin, ReadTopic, ToHub, ToReactor, Token};
-use crate::hub::{Hub, Settings, Window};
+use crate::hub::{Hub, Settings};
 use crate::message::{Message, Seq, Stamp};
 use crate::metrics::Metrics;
 use crate::record::{Account, ChangeKind, Record, RecordId};
@@ -24,27 +24,7 @@ use std::time::Duration;
 pub const BEGIN: u64 = 1_000;
 
 pub fn settings() -> Settings {
-    Settings {
-        window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
-        reported: Reach::EVERYTHING,
-        topic_idle: Duration::from_secs(30),
-        topics_max: 0,
-        wildcard_prefix: "".into(),
-        wildcard_topics_max: 0,
-        events_topic: None,
-        heartbeats: Vec::new(),
-        log_bytes_max: 1 << 30,
-        unstored_age: Duration::from_secs(30),
-        key_age: Duration::from_secs(120),
-        keys_max: 1_000_000,
-        positions_age: Duration::from_secs(3_000),
-        positions_max: 1_000_000,
-        conversations_max: 1_000_000,
-        conversation_bytes_max: 256 << 20,
-        tombstone_age: Duration::from_secs(60),
-        tokens_max: 1_000_000,
-        endpoints: Vec::new(),
-    }
+    Settings::default()
 }
 
 pub fn topic(name: &str, start: StartAt) -> JoinTopic {

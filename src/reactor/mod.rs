@@ -70,6 +70,28 @@ pub struct Limits {
     pub no_progress: Duration,
 }
 
+/// Those of a reactor that nobody has told anything, as far as one may be without.
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head_time: Duration::from_secs(10),
+            keep_alive_idle: Duration::from_secs(75),
+            body_stall: Duration::from_secs(10),
+            body_min_rate: 1024,
+            line_bytes_max: 16 * 1024,
+            field_bytes_max: 16 * 1024,
+            body_bytes_max: 1 << 20,
+            connections_max: usize::MAX,
+            unopened_max: usize::MAX,
+            unanswered_max: 65_536,
+            unanswered_bytes_max: 64 << 20,
+            unfinished_bytes_max: 64 << 20,
+            close_time: Duration::from_secs(2),
+            no_progress: Duration::from_secs(30),
+        }
+    }
+}
+
 /// A readiness event.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {

@@ -12,13 +12,11 @@ use super::working::{Pools, Work};
 use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, READ_TURN_BYTES, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
-use crate::exchange::{
-    Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Reach, Selection, StartAt, SubscriptionId, TopicId,
-};
+use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId};
 use crate::http::response::Response;
 use crate::hub::request::{Origin, ToHub, ToReactor, Token};
 use crate::hub::thread::Port;
-use crate::hub::{Hub, Settings, Window};
+use crate::hub::{Hub, Settings};
 use crate::message::{Encoder, EncodingId, Message, Seq, Stamp};
 use crate::metrics::{Counter, Metrics};
 use crate::session::{
@@ -156,49 +154,14 @@ struct House {
 const JOBS_MAX: usize = 2;
 
 fn limits() -> Limits {
-    Limits {
-        head_time: Duration::from_secs(10),
-        keep_alive_idle: Duration::from_secs(75),
-        body_stall: Duration::from_secs(10),
-        body_min_rate: 1024,
-        line_bytes_max: 16_384,
-        field_bytes_max: 16_384,
-        body_bytes_max: 1 << 20,
-        connections_max: usize::MAX,
-        unopened_max: 1_000,
-        unanswered_max: 1_000,
-        unanswered_bytes_max: 1 << 26,
-        unfinished_bytes_max: 1 << 26,
-        close_time: Duration::from_secs(2),
-        no_progress: Duration::from_secs(30),
-    }
+    Limits { unopened_max: 1_000, unanswered_max: 1_000, ..Limits::default() }
 }
 
 impl House {
     fn new(limits: Limits) -> House {
         let now = Now { micros: 1_000_000, unix_micros: 1_795_191_466_000_000 };
         let metrics = Arc::new(Metrics::new(1));
-        let settings = Settings {
-            window: Window { count: 1_000, bytes: 1 << 26, age: Duration::from_secs(1_800) },
-            reported: Reach::EVERYTHING,
-            topic_idle: Duration::from_secs(30),
-            topics_max: 0,
-            wildcard_prefix: "".into(),
-            wildcard_topics_max: 0,
-            events_topic: None,
-            heartbeats: Vec::new(),
-            log_bytes_max: 1 << 30,
-            unstored_age: Duration::from_secs(30),
-            key_age: Duration::from_secs(120),
-            keys_max: 1_000,
-            positions_age: Duration::from_secs(3_000),
-            positions_max: 1_000_000,
-            conversations_max: 1_000_000,
-            conversation_bytes_max: 256 << 20,
-            tombstone_age: Duration::from_secs(60),
-            tokens_max: 1_000_000,
-            endpoints: Vec::new(),
-        };
+        let settings = Settings::default();
         let mut encoders = Encoders::default();
         let encoding = encoders.add("plain".into(), Arc::new(Plain));
         let registry = Registry::new(vec![Arc::new(Small { encoding })], encoders, SharedAccess::default());
