@@ -4,7 +4,7 @@ use super::checks::{self, Caller, Master, Reject};
 use super::cors::Cors;
 use super::query::Query;
 use super::route;
-use super::shared::{Endpoint, Place, Shared, Table};
+use super::shared::{Blame, Endpoint, Place, Shared, Table};
 use super::token::AccessToken;
 use crate::session::Request;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Admitted {
     /// At the endpoint that was asked for.
     pub place: Place,
     pub caller: Caller,
+    /// If the hub does not know its token.
+    pub blame: Blame,
 }
 
 impl<'a> Asked<'a> {
@@ -67,12 +69,13 @@ impl<'a> Asked<'a> {
         let rows = self.rows(&mut place, needs_token);
         let failed = |reject| self.shared.failed(reject, self.request.peer, self.request.now);
         let (master, caller) = rows.map_err(failed)?;
-        if master == Master::Wrong {
-            // It counts as absent, and yet as a failure.
-            failed(Reject::NoToken);
-        }
+        // A wrong one counts as absent, and yet as a failure: the only one of this request, whatever becomes of its token.
+        let blame = match master {
+            Master::Wrong => Blame::Told(failed(Reject::NoToken)),
+            Master::Absent | Master::Right => Blame::Peer(self.request.peer),
+        };
         let place = place.expect("whoever passes has taken one");
-        Ok(Admitted { place, caller })
+        Ok(Admitted { place, caller, blame })
     }
 
     fn rows(&self, place: &mut Option<Place>, needs_token: impl FnOnce(&Endpoint) -> bool) -> Result<(Master, Caller), Reject> {
@@ -87,5 +90,185 @@ impl<'a> Asked<'a> {
         let token = AccessToken::of(head, &self.query, &self.shared.options);
         let needed = found.is_some_and(|found| needs_token(found));
         Ok((master, checks::identify(needed, master, token)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endpoints;
+    use super::super::testing::{KEY, dialect, text};
+    use crate::clock::Now;
+    use crate::exchange::{Answer, Grant, Question};
+    use crate::http::head::{BodyLength, Head, Version};
+    use crate::record::RecordId;
+    use crate::session::{Action, Actions, Dialect as _, Door, Opening, Request, Session};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const NOW: Now = Now { micros: 5_000_000_000, unix_micros: 1_795_191_466_000_000 };
+    const MASTER: &str = "0123456789abcdef";
+    const PROJECT: &str = "master_key = \"0123456789abcdef\"\nallowed_origins = [\"https://shop.example\"]";
+    /// Of the form of a token.
+    const TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const UPGRADE: [(&str, &str); 4] = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Version", "13"),
+    ];
+    const NOT_VALID: &str = "Endpoint or API Key not valid.";
+    const NO_ORIGIN: &str = "Origin not allowed.";
+    const NO_TOKEN: &str = "No Access token or invalid.";
+    const MISSING: &str = "Missing API Key.";
+    const TOO_MANY: &str = "Too many requests.";
+
+    /// Two projects; that of the key has a master key and a list of origins.
+    fn two_projects() -> Endpoints {
+        dialect(&text(
+            "",
+            PROJECT,
+            "[[rested.projects]]\nname = \"other\"\nkey = \"fedcba9876543210\"\n\
+             [[rested.projects.endpoints]]\nname = \"other/endpoint\"\n",
+        ))
+    }
+
+    /// A request, and everything that it wishes for, in words: what is asked of the hub, or how it is turned away.
+    struct Asking {
+        session: Option<Box<dyn Session>>,
+        wished: Vec<String>,
+    }
+
+    /// For a WebSocket, or a GET.
+    fn ask(dialect: &Endpoints, socket: bool, target: &str, fields: &[(&str, &str)], peer: IpAddr) -> Asking {
+        let target = format!("/api/1/ce/{target}");
+        let fields = if socket { [&UPGRADE, fields].concat() } else { fields.to_vec() };
+        let (version, body) = (Version::Http11, BodyLength::None);
+        let head = Head { method: "GET", target: &target, version, fields, body, keep_alive: true, expects_continue: false };
+        let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: NOW, draining: false, full: false };
+        let mut actions = Actions::new(NOW);
+        let mut asking = Asking { session: None, wished: Vec::new() };
+        match dialect.open(&request, &mut actions).expect("a path of the dialect") {
+            Opening::WebSocket { session, .. } | Opening::Hold { session, .. } => asking.session = Some(session),
+            Opening::Respond(response) => actions.respond(response),
+        }
+        asking.note(actions);
+        asking
+    }
+
+    impl Asking {
+        fn note(&mut self, mut actions: Actions) {
+            let words = actions.drain().filter_map(|action| match action {
+                Action::WakeAt(_) => None,
+                Action::Close { code, reason } => Some(format!("{} {reason}", code.unwrap_or(0))),
+                Action::Respond(response) => {
+                    let told: serde_json::Value = serde_json::from_slice(&response.body).expect("answers are JSON");
+                    Some(format!("{} {}", response.status, told["error"].as_str().unwrap_or_default()))
+                }
+                Action::Ask(Question::Grant(_)) => Some("asks for the token".to_owned()),
+                Action::Ask(Question::Records { .. }) => Some("reads records".to_owned()),
+                Action::Join { .. } => Some("joins".to_owned()),
+                other => Some(format!("{other:?}")),
+            });
+            self.wished.extend(words);
+        }
+
+        /// The hub does not know the token.
+        fn unknown(self) -> Vec<String> {
+            self.granted(None)
+        }
+
+        /// The hub knows this of the token.
+        fn granted(mut self, grant: Option<Grant>) -> Vec<String> {
+            assert_eq!(self.wished, ["asks for the token"], "and nothing else");
+            self.wished.clear();
+            let mut actions = Actions::new(NOW);
+            self.session.as_mut().expect("it waits").answered(Answer::Grant(grant), &mut actions);
+            self.note(actions);
+            self.wished
+        }
+    }
+
+    /// How it is turned away.
+    fn code(socket: bool, close: u16, status: u16, text: &str) -> String {
+        format!("{} {text}", if socket { close } else { status })
+    }
+
+    fn peer(number: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    }
+
+    fn grant() -> Grant {
+        Grant { group: "$endpoint\u{1f}rested\u{1f}p".into(), user: RecordId(7).to_string().into(), until: u64::MAX }
+    }
+
+    #[test]
+    fn ep_26_from_the_61st_failure_on_the_hub_is_asked_for_nothing_but_tokens() {
+        let right = format!("key={KEY}");
+        let evil = [("Origin", "https://evil.example")];
+        let bearer = [("Authorization", TOKEN)];
+        for socket in [true, false] {
+            let dialect = two_projects();
+            let ask_from = |number, target: &str, fields: &[(&str, &str)]| ask(&dialect, socket, target, fields, peer(number));
+            let ask = |target: &str, fields: &[(&str, &str)]| ask_from(1, target, fields);
+            let cases = [
+                ("p/open".to_owned(), &[][..], code(socket, 4000, 403, if socket { NOT_VALID } else { MISSING })),
+                ("p/open?key=x".to_owned(), &[], code(socket, 4000, 400, NOT_VALID)),
+                (format!("p/unknown?{right}"), &[], code(socket, 4000, 400, NOT_VALID)),
+                (format!("p/open?{right}"), &evil, code(socket, 4000, 403, NO_ORIGIN)),
+                (format!("p/notes?{right}"), &[], code(socket, 4000, 401, NO_TOKEN)),
+                (format!("p/notes?{right}&accessToken=x"), &[], code(socket, 4000, 401, NO_TOKEN)),
+            ];
+            for number in 0..60 {
+                let (target, fields, told) = &cases[number % cases.len()];
+                assert_eq!(ask(target, fields).wished, [told.as_str()], "{number} {target}");
+            }
+            let limited = code(socket, 1013, 429, TOO_MANY);
+            for (target, fields, _) in &cases {
+                assert_eq!(ask(target, fields).wished, [limited.as_str()], "{target}");
+            }
+            let secure = format!("p/notes?{right}");
+            assert_eq!(ask(&secure, &bearer).unknown(), [limited.as_str()], "nothing is asked about records");
+            // Who is right is served.
+            let served = if socket { "joins" } else { "reads records" };
+            assert_eq!(ask(&secure, &bearer).granted(Some(grant())), [served]);
+            for open in [format!("p/open?{right}"), format!("{secure}&masterKey={MASTER}"), format!("p/open?{right}&masterKey=x")]
+            {
+                assert_eq!(ask(&open, &[]).wished, [served], "{open}");
+            }
+            // And so is every failure of another address.
+            for (target, fields, told) in &cases {
+                assert_eq!(ask_from(2, target, fields).wished, [told.as_str()], "{target}");
+            }
+        }
+    }
+
+    #[test]
+    fn ep_26_a_wrong_master_key_and_whatever_else_is_wrong_are_one_failure() {
+        let wrong = format!("key={KEY}&masterKey=wrong");
+        let origin = [("Origin", "https://evil.example")];
+        let bearer = [("Authorization", TOKEN)];
+        for socket in [true, false] {
+            for (target, fields) in [
+                (format!("p/open?{wrong}"), &[][..]),
+                (format!("p/open?{wrong}&masterKey={MASTER}"), &[]),
+                (format!("p/notes?{wrong}"), &[]),
+                (format!("p/notes?{wrong}&accessToken=x"), &[]),
+                (format!("p/notes?{wrong}"), &bearer),
+                (format!("p/notes?{wrong}"), &origin),
+                ("p/open?key=x&masterKey=wrong".to_owned(), &[]),
+            ] {
+                let dialect = dialect(&text("limits.failures_per_minute_per_address = 2", PROJECT, ""));
+                let ask = |target: &str, fields: &[(&str, &str)]| ask(&dialect, socket, target, fields, peer(1));
+                let asking = ask(&target, fields);
+                let told = if fields == bearer { asking.unknown() } else { asking.wished };
+                assert!(told.len() == 1 && !told[0].contains(TOO_MANY), "{target}: {told:?}");
+                assert_eq!(ask("p/open?key=x", &[]).wished, [code(socket, 4000, 400, NOT_VALID)], "the second one: {target}");
+                assert_eq!(ask("p/open?key=x", &[]).wished, [code(socket, 1013, 429, TOO_MANY)], "the third one: {target}");
+                // From then on it is told likewise, unless the rest of it is right.
+                let secure = format!("p/notes?{wrong}");
+                assert_eq!(ask(&secure, &bearer).unknown(), [code(socket, 1013, 429, TOO_MANY)]);
+                let served = if socket { "joins" } else { "reads records" };
+                assert_eq!(ask(&secure, &bearer).granted(Some(grant())), [served]);
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@
 use super::checks::{Caller, Reject};
 use super::encoders::{list_bytes, reset, snapshot};
 use super::query::{Given, Query};
-use super::shared::{Endpoint, Place, Review, Shared};
+use super::shared::{Blame, Endpoint, Place, Review, Shared};
 use crate::clock::Now;
 use crate::exchange::{
     Answer, Grant, Join, JoinRecords, JoinTopic, Joined, Notice, Question, Refusal, Revocation, StartAt, SubscriptionId,
@@ -22,7 +22,6 @@ use crate::record::RecordId;
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session, WorkQueue};
 use std::any::Any;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Frames that a client may send within [`FRAMES_TIME`].
@@ -76,7 +75,7 @@ impl Extra {
 enum Stage {
     Asking {
         token: TokenDigest,
-        peer: IpAddr,
+        blame: Blame,
         wish: Wish,
     },
     Joining(Wish),
@@ -127,8 +126,8 @@ impl Wish {
 }
 
 impl Connection {
-    /// A listener of everything, or of what one may see whom the hub has to name first. `peer` is where the request came from.
-    pub fn open(place: Place, caller: Caller, wish: Wish, peer: IpAddr, actions: &mut Actions) -> Connection {
+    /// A listener of everything, or of what one may see whom the hub has to name first.
+    pub fn open(place: Place, caller: Caller, wish: Wish, blame: Blame, actions: &mut Actions) -> Connection {
         let pulse = Pulse::new(place.endpoint().shared.ping_every, actions.index, actions.now.micros);
         let mut connection = Connection {
             place,
@@ -143,7 +142,7 @@ impl Connection {
         match caller {
             Caller::Anybody | Caller::Master(_) => connection.join(wish, actions),
             Caller::Asks(token) => {
-                connection.extra().stage = Some(Stage::Asking { token, peer, wish });
+                connection.extra().stage = Some(Stage::Asking { token, blame, wish });
                 actions.ask(Question::Grant(token));
             }
         }
@@ -245,11 +244,11 @@ impl Connection {
     }
 
     /// The hub knows the token, or not.
-    fn granted(&mut self, token: TokenDigest, grant: Option<Grant>, peer: IpAddr, wish: Wish, actions: &mut Actions) {
+    fn granted(&mut self, token: TokenDigest, grant: Option<Grant>, blame: Blame, wish: Wish, actions: &mut Actions) {
         let grant = grant.filter(|grant| grant.group == self.endpoint().project.group);
         let known = grant.and_then(|grant| Some((RecordId::parse(&grant.user)?, grant.until)));
         let Some((id, until)) = known else {
-            return turn_away(self.shared().failed(Reject::NoToken, peer, actions.now), actions);
+            return turn_away(self.shared().unknown(blame, actions.now), actions);
         };
         self.user = Some(Box::new(User { id, token }));
         self.expires = Tick::at(actions.now.until_unix(until.saturating_mul(1_000)));
@@ -403,7 +402,9 @@ impl Session for Connection {
 
     fn answered(&mut self, answer: Answer, actions: &mut Actions) {
         match (self.take_stage(), answer) {
-            (Some(Stage::Asking { token, peer, wish }), Answer::Grant(grant)) => self.granted(token, grant, peer, wish, actions),
+            (Some(Stage::Asking { token, blame, wish }), Answer::Grant(grant)) => {
+                self.granted(token, grant, blame, wish, actions)
+            }
             // Nobody has time to write it: the client has to read the records anew.
             (Some(Stage::Writing(_)), Answer::Refused(_)) => self.follow(StartAt::Now, None, actions),
             // Nothing else is asked.
@@ -503,6 +504,7 @@ mod tests {
     use crate::record::RecordList;
     use crate::session::Action;
     use crate::websocket::encoder;
+    use std::net::IpAddr;
     use std::time::Duration;
 
     const NOW: Now = Now { micros: 5_000_000, unix_micros: 1_795_191_466_000_000 };
@@ -529,7 +531,7 @@ mod tests {
             enforce(&live, text);
             let place = Place::take(&endpoint(&live, name)).unwrap();
             let mut actions = Actions::new(NOW);
-            let connection = Connection::open(place, caller, Wish::of(&Query::read(query)), PEER, &mut actions);
+            let connection = Connection::open(place, caller, Wish::of(&Query::read(query)), Blame::Peer(PEER), &mut actions);
             let mut bench = Bench { live, connection, now: NOW, wished: Vec::new(), work: None };
             bench.note(actions);
             bench

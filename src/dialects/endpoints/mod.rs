@@ -82,8 +82,8 @@ impl Endpoints {
         };
         let upgrade = Response::upgrade(accept);
         match asked.admit(|endpoint| endpoint.options.needs_token()) {
-            Ok(Admitted { place, caller }) => {
-                let connection = Connection::open(place, caller, Wish::of(&asked.query), asked.request.peer, actions);
+            Ok(Admitted { place, caller, blame }) => {
+                let connection = Connection::open(place, caller, Wish::of(&asked.query), blame, actions);
                 Opening::WebSocket { session: Box::new(connection), upgrade }
             }
             Err(reject) => {

@@ -232,6 +232,14 @@ impl Shared {
         Reach { count: self.options.log_messages as usize, age: self.options.log_age }
     }
 
+    /// What is said to one whose token the hub does not know.
+    pub fn unknown(&self, blame: Blame, now: Now) -> Reject {
+        match blame {
+            Blame::Peer(peer) => self.failed(Reject::NoToken, peer, now),
+            Blame::Told(reject) => reject,
+        }
+    }
+
     /// What is said to one from this address whose request has failed a check: after too many of them always the same.
     pub fn failed(&self, reject: Reject, peer: IpAddr, now: Now) -> Reject {
         let most = self.options.limits.failures_per_minute_per_address;
@@ -291,6 +299,15 @@ fn new_user(user: &options::User, id: RecordId) -> NewRecord {
     let (data, names) = account::configured(&user.username);
     let account = Account { names, password: user.password_hash.as_str().into() };
     NewRecord { id, owner: Some(id), data: data.into_bytes().into(), account: Some(Box::new(account)) }
+}
+
+/// Whom it is counted for when the hub does not know the token of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The address that the request came from.
+    Peer(IpAddr),
+    /// Nobody any more: the request has failed already, and is told this if nothing else lets it in.
+    Told(Reject),
 }
 
 /// What becomes of a connection when the configuration was read again.

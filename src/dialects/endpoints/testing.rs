@@ -1,5 +1,6 @@
 //! What unit tests of several modules begin with.
 
+use super::Endpoints;
 use super::options::Options;
 use super::shared::{Endpoint, Live};
 use crate::access::tokens::Source;
@@ -32,6 +33,13 @@ pub fn options(text: &str) -> Options {
 /// Brings these options into force.
 pub fn enforce(live: &Live, text: &str) {
     live.prepare(&options(text), &Source::new([1; 32]), &mut Encoders::default(), STOP).enforce();
+}
+
+/// The dialect with these options in force.
+pub fn dialect(text: &str) -> Endpoints {
+    let live = super::Live::new([1; 32]);
+    live.prepare(&options(text), &mut Encoders::default(), STOP).enforce();
+    live.dialect()
 }
 
 /// The endpoint in force.

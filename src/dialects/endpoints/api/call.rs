@@ -3,7 +3,7 @@
 use super::super::checks::{Caller, Reject};
 use super::super::cors::Cors;
 use super::super::failure::Failure;
-use super::super::shared::{Endpoint, Place};
+use super::super::shared::{Blame, Endpoint, Place};
 use super::intake::{Body, Intake};
 use crate::access::tokens::Source;
 use crate::clock::Now;
@@ -13,7 +13,6 @@ use crate::http::response::Response;
 use crate::record::RecordId;
 use crate::session::{Actions, BodyMode, ConnectionLimits, Inbound, Opening, Request, Session};
 use std::any::Any;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What a request is for, as its head says.
@@ -173,7 +172,7 @@ enum Stage {
     /// The hub knows whose token it is. Whatever else is wrong comes after that.
     Identifying {
         token: TokenDigest,
-        peer: IpAddr,
+        blame: Blame,
         plan: Result<Plan, Failure>,
     },
     Receiving(Box<dyn Operation>, Intake),
@@ -187,6 +186,7 @@ impl Call {
     pub fn open(
         mut context: Context,
         caller: Caller,
+        blame: Blame,
         plan: Result<Plan, Failure>,
         request: &Request<'_>,
         actions: &mut Actions,
@@ -199,7 +199,7 @@ impl Call {
         let mut call = Call { context, stage: Stage::Answered, collected: 0 };
         match caller {
             Caller::Asks(token) | Caller::Master(Some(token)) => {
-                call.stage = Stage::Identifying { token, peer: request.peer, plan };
+                call.stage = Stage::Identifying { token, blame, plan };
                 actions.ask(Question::Grant(token));
             }
             Caller::Anybody | Caller::Master(None) => call.admitted(plan.map_err(Failure::response)?, actions),
@@ -210,7 +210,7 @@ impl Call {
     }
 
     /// The hub knows the token, or not.
-    fn identified(&mut self, token: TokenDigest, grant: Option<Grant>, peer: IpAddr, actions: &mut Actions) -> bool {
+    fn identified(&mut self, token: TokenDigest, grant: Option<Grant>, blame: Blame, actions: &mut Actions) -> bool {
         let endpoint = self.context.endpoint();
         let grant = grant.filter(|grant| grant.group == endpoint.project.group);
         let known = grant.and_then(|grant| Some((RecordId::parse(&grant.user)?, grant.until)));
@@ -218,7 +218,7 @@ impl Call {
             (Who::Master(_), known) => Who::Master(known.map(|(id, _)| id)),
             (Who::Anybody | Who::User(_), Some((id, until))) => Who::User(User { id, token, until }),
             (Who::Anybody | Who::User(_), None) => {
-                let reject = endpoint.shared.failed(Reject::NoToken, peer, actions.now);
+                let reject = endpoint.shared.unknown(blame, actions.now);
                 self.context.reject(reject, actions);
                 return false;
             }
@@ -284,8 +284,8 @@ impl Session for Call {
         }
         // Nothing else is asked before.
         let Answer::Grant(grant) = answer else { return };
-        let Stage::Identifying { token, peer, plan } = std::mem::replace(&mut self.stage, Stage::Answered) else { return };
-        if !self.identified(token, grant, peer, actions) {
+        let Stage::Identifying { token, blame, plan } = std::mem::replace(&mut self.stage, Stage::Answered) else { return };
+        if !self.identified(token, grant, blame, actions) {
             return;
         }
         match plan {

@@ -69,7 +69,7 @@ impl Api {
         }
         let plan = plan(asked, admitted.place.endpoint());
         let context = Context::new(admitted.place, self.source.clone(), cors);
-        Call::open(context, admitted.caller, plan, request, actions)
+        Call::open(context, admitted.caller, admitted.blame, plan, request, actions)
     }
 }
 
