@@ -96,7 +96,7 @@ impl<'a> Asked<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::Endpoints;
-    use super::super::testing::{KEY, dialect, text};
+    use super::super::testing::{KEY, KeyWork, dialect, take_key_work, text};
     use crate::clock::Now;
     use crate::exchange::{Answer, Grant, Question};
     use crate::http::head::{BodyLength, Head, Version};
@@ -198,6 +198,45 @@ mod tests {
 
     fn grant() -> Grant {
         Grant { group: "$endpoint\u{1f}rested\u{1f}p".into(), user: RecordId(7).to_string().into(), until: u64::MAX }
+    }
+
+    #[test]
+    fn ep_03_whatever_is_not_valid_takes_as_much_work() {
+        let dialect = two_projects();
+        let key = format!("key={KEY}");
+        let not_valid = [
+            "p/open?key=fedcba9876543210".to_owned(),
+            "p/open?key=x".to_owned(),
+            format!("p/open?{key}0"),
+            format!("p/open?{key}&{key}"),
+            format!("p/open?{key}&key="),
+            "p/open".to_owned(),
+            "p/open?key=".to_owned(),
+            "p/notes?key=x".to_owned(),
+            format!("p/unknown?{key}"),
+            "p/unknown?key=x".to_owned(),
+            "p/unknown".to_owned(),
+            format!("other/endpoint?{key}"),
+            format!("P/Open?{key}"),
+            format!("?{key}"),
+        ];
+        for (socket, work) in [(true, KeyWork { digests: 1, comparisons: 1 }), (false, KeyWork { digests: 2, comparisons: 2 })] {
+            for target in &not_valid {
+                let separator = if target.contains('?') { '&' } else { '?' };
+                for more in [String::new(), format!("{separator}masterKey={MASTER}"), format!("{separator}accessToken={TOKEN}")] {
+                    for fields in [&[][..], &[("Origin", "https://shop.example")], &[("Origin", "https://evil.example")]] {
+                        take_key_work();
+                        let asking = ask(&dialect, socket, &format!("{target}{more}"), fields, peer(1));
+                        assert_eq!(take_key_work(), work, "{target}{more} {fields:?}: {:?}", asking.wished);
+                        assert!(matches!(&asking.wished[..], [told] if told.contains(' ')), "{:?}", asking.wished);
+                    }
+                }
+            }
+            // Nor does a key that is right take more.
+            take_key_work();
+            assert_eq!(ask(&dialect, socket, &format!("p/open?{key}"), &[], peer(2)).wished.len(), 1);
+            assert_eq!(take_key_work(), work);
+        }
     }
 
     #[test]

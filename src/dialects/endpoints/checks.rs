@@ -7,7 +7,6 @@ use crate::access::origin::Origin;
 use crate::exchange::TokenDigest;
 use crate::http::head::Head;
 use crate::http::response::{Response, error};
-use subtle::ConstantTimeEq as _;
 
 /// What fails, in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +129,7 @@ pub fn has_key(query: &Query<'_>, project: Option<&Project>) -> bool {
 /// Whether a text is the key; without one it is compared with a digest of nothing.
 fn is_key(text: &str, key: Option<&KeyDigest>) -> bool {
     let none = KeyDigest([0; 32]);
-    let equal = KeyDigest::of(text).0.ct_eq(&key.unwrap_or(&none).0);
+    let equal = KeyDigest::of(text).equals(key.unwrap_or(&none));
     bool::from(equal) && key.is_some()
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+use subtle::{Choice, ConstantTimeEq as _};
 
 /// The services in the order of their names; none: the dialect is off.
 ///
@@ -120,7 +121,16 @@ pub struct KeyDigest(pub Digest);
 
 impl KeyDigest {
     pub fn of(key: &str) -> KeyDigest {
+        #[cfg(test)]
+        super::testing::key_work(|work| work.digests += 1);
         KeyDigest(digest(key.as_bytes()))
+    }
+
+    /// Takes as long wherever they differ.
+    pub fn equals(&self, other: &KeyDigest) -> Choice {
+        #[cfg(test)]
+        super::testing::key_work(|work| work.comparisons += 1);
+        self.0.ct_eq(&other.0)
     }
 }
 

@@ -6,11 +6,35 @@ use super::shared::{Endpoint, Live};
 use crate::access::tokens::Source;
 use crate::record::{Record, RecordId, RecordList};
 use crate::session::Encoders;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What a stop of the whole server may take.
 pub const STOP: Duration = Duration::from_secs(35);
+
+/// What was done with keys: an answer must not tell by its time what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyWork {
+    pub digests: u32,
+    pub comparisons: u32,
+}
+
+thread_local! {
+    static KEY_WORK: Cell<KeyWork> = const { Cell::new(KeyWork { digests: 0, comparisons: 0 }) };
+}
+
+/// Notes what this thread does with a key.
+pub fn key_work(note: impl FnOnce(&mut KeyWork)) {
+    let mut work = KEY_WORK.get();
+    note(&mut work);
+    KEY_WORK.set(work);
+}
+
+/// What this thread has done with keys since it was asked last.
+pub fn take_key_work() -> KeyWork {
+    KEY_WORK.take()
+}
 
 pub const KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
 
