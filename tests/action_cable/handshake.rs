@@ -3,7 +3,6 @@
 use crate::support::cable::{ECHO, ECHO_CHANNEL, KEY, WELCOME, api, confirm};
 use crate::support::client::UPGRADE;
 use crate::support::{Cable, Client, Response, Server, masked};
-use fanwire::metrics::Counter;
 
 const HEAD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
@@ -59,15 +58,10 @@ fn ac_01_the_101_names_the_subprotocol_and_the_first_frame_is_the_welcome() {
 fn the_101_and_the_welcome_leave_in_one_write() {
     let server = Server::with_cable("", "");
     let client = Client::on(&server, 2);
-    let writes = || {
-        // Every reactor has finished the turn in which it wrote.
-        server.advance(0.0);
-        server.metrics().reactors[2].read(Counter::Writes)
-    };
-    let before = writes();
+    let before = server.writes(2);
     let mut cable = Cable::asking(client, "/cable", "");
     assert_eq!(cable.text(), WELCOME);
-    assert_eq!(writes() - before, 1);
+    assert_eq!(server.writes(2) - before, 1);
 }
 
 /// AC-2 [R] `actioncable-unsupported, actioncable-v1-json` selects `actioncable-unsupported`, and the welcome is still sent

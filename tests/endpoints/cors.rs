@@ -1,12 +1,13 @@
 //! EP-69 and EP-70: what browsers are told about answers to other origins.
 
-use crate::support::endpoints::{KEY, MASTER_KEY, NOTES, OPEN, PATH, Writer, service, target};
+use crate::support::endpoints::{
+    JSON, KEY, MASTER, MASTER_KEY, NOTES, OPEN, PATH, UNKNOWN_TOKEN, Writer, origin, service, target,
+};
 use crate::support::{LISTEN, Response, Server, config};
 use fanwire::config::Config;
 use std::path::Path;
 
 const SHOP: &str = "https://shop.example";
-const JSON: &str = "Content-Type: application/json\r\n";
 
 /// The fields of section 7.2, in any order; `Vary` and the like must not stand there twice.
 #[track_caller]
@@ -25,10 +26,6 @@ fn allowed(origin: &str, credentials: bool) -> Vec<(&str, &str)> {
         fields.push(("Access-Control-Allow-Credentials", "true"));
     }
     fields
-}
-
-fn origin(origin: &str) -> String {
-    format!("Origin: {origin}\r\n")
 }
 
 /// A server with one open endpoint and these keys of its project.
@@ -85,7 +82,7 @@ fn ep_69_a_preflight_passes_the_checks_of_key_and_origin_but_needs_no_token() {
     assert_eq!(plain.status, 204);
     assert!(told(&plain).iter().all(|(name, _)| *name != "Access-Control-Allow-Origin"));
     // The master key lets the request pass, but no browser read the answer.
-    let master = ask(&target(OPEN, &format!("masterKey={MASTER_KEY}")), &origin("https://evil.example"));
+    let master = ask(&target(OPEN, MASTER), &origin("https://evil.example"));
     assert_eq!(master.status, 204);
     assert!(told(&master).iter().all(|(name, _)| *name != "Access-Control-Allow-Origin"));
 }
@@ -105,7 +102,7 @@ fn ep_69_every_answer_may_be_read_by_the_origin_failures_included() {
         ("PUT", target(OPEN, ""), "1", 400),
         ("BREW", target(OPEN, ""), "", 405),
         ("GET", target(NOTES, ""), "", 401),
-        ("GET", target(NOTES, "accessToken=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "", 401),
+        ("GET", target(NOTES, &format!("accessToken={UNKNOWN_TOKEN}")), "", 401),
     ] {
         let answer = writer.call(method, &target, &fields, body.as_bytes());
         assert_eq!((answer.status, told(&answer)), (status, allowed(SHOP, true)), "{method} {target}");

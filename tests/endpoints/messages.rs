@@ -1,23 +1,17 @@
 //! EP-40 to EP-45 and EP-81 to EP-85: what listeners are told, and who is told what.
 
 use crate::support::endpoints::{
-    BOARD, KEY, Listener, MASTER_KEY, NOTES, OPEN, PATH, Record, USERS, Writer, YAWE, bearer, dev_endpoints, numbered, service,
+    BOARD, CALM, KEY, Listener, MASTER, NOTES, OPEN, PATH, Record, USERS, Writer, YAWE, bearer, dev_endpoints, numbered, service,
     target, upgrade_at,
 };
 use crate::support::{Client, REACTORS, Server, Xorshift, masked};
 use fanwire::metrics::Counter;
 use std::collections::BTreeMap;
 
-const MASTER: &str = "masterKey=master-key-of-examples";
-
 /// Two users and a token of each.
 fn users(server: &Server) -> [(Record, String); 2] {
     let mut writer = Writer::on(server, 3);
     ["anna", "bert"].map(|name| (writer.register(USERS, name), writer.login(USERS, name)))
-}
-
-fn listener_of(server: &Server, reactor: usize, endpoint: &str, token: &str) -> Listener {
-    Listener::with(server, reactor, &target(endpoint, ""), &bearer(token))
 }
 
 #[test]
@@ -35,8 +29,8 @@ fn ep_04_names_with_the_same_first_segment_are_independent() {
 fn ep_40_only_the_owner_of_a_record_hears_of_it() {
     let server = Server::with_endpoints("");
     let [(_, anna), (_, bert)] = users(&server);
-    let mut annas: Vec<Listener> = (0..REACTORS).map(|reactor| listener_of(&server, reactor, NOTES, &anna)).collect();
-    let mut bert = listener_of(&server, 1, NOTES, &bert);
+    let mut annas: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::of_user(&server, reactor, NOTES, &anna)).collect();
+    let mut bert = Listener::of_user(&server, 1, NOTES, &bert);
     let mut writer = Writer::of_user(&server, 3, &anna);
     let created = writer.post(NOTES, r#"{"text":"mine"}"#);
     let put = writer.put(NOTES, &created.id, "2");
@@ -63,7 +57,7 @@ fn ep_41_with_read_by_others_all_users_hear_everything() {
     let [(_, anna), (_, bert)] = users(&server);
     let mut listeners: Vec<Listener> = [&anna, &bert]
         .into_iter()
-        .flat_map(|token| (0..REACTORS).map(|reactor| listener_of(&server, reactor, BOARD, token)))
+        .flat_map(|token| (0..REACTORS).map(|reactor| Listener::of_user(&server, reactor, BOARD, token)))
         .collect();
     listeners.push(Listener::open(&server, 1, BOARD, MASTER));
     let records = [
@@ -87,9 +81,9 @@ fn ep_41_with_read_by_others_all_users_hear_everything() {
 fn ep_42_users_are_told_without_passwords_and_to_themselves_alone() {
     let server = Server::with_endpoints("");
     let [(anna, token), (_, bert)] = users(&server);
-    let mut own = listener_of(&server, 1, USERS, &token);
+    let mut own = Listener::of_user(&server, 1, USERS, &token);
     let mut master = Listener::open(&server, 2, USERS, MASTER);
-    let mut other = listener_of(&server, 3, USERS, &bert);
+    let mut other = Listener::of_user(&server, 3, USERS, &bert);
     let mut writer = Writer::of_user(&server, 0, &token);
     let put = writer.put(USERS, &anna.id, r#"{"username":"anna","age":7}"#);
     let patched = writer.patch(USERS, &anna.id, r#"{"city":"Rome"}"#);
@@ -140,8 +134,7 @@ fn ep_43_client_frames_mean_nothing_but_there_must_not_be_too_many() {
 
 #[test]
 fn ep_43_the_21st_frame_within_ten_seconds_closes() {
-    // Nobody is pinged meanwhile.
-    let server = Server::with_endpoints("ping_interval = \"6000s\"\nsilence_timeout = \"6001s\"");
+    let server = Server::with_endpoints(CALM);
     for first in [0x81, 0x82, 0x89, 0x8a] {
         let mut listener = Listener::open(&server, 1, OPEN, "");
         for _ in 0..10 {
@@ -185,7 +178,7 @@ fn ep_44_all_listeners_share_one_frame_per_change() {
     let [(_, anna), _] = users(&server);
     // Everybody's and the owner's are the same bytes.
     let mut listeners: Vec<Listener> =
-        (0..EACH * REACTORS).map(|number| listener_of(&server, number % REACTORS, NOTES, &anna)).collect();
+        (0..EACH * REACTORS).map(|number| Listener::of_user(&server, number % REACTORS, NOTES, &anna)).collect();
     listeners.extend((0..REACTORS).map(|reactor| Listener::open(&server, reactor, NOTES, MASTER)));
     server.settle();
     let (encodings, deliveries) = (server.count(Counter::Encodings), server.count(Counter::Deliveries));
@@ -444,14 +437,7 @@ fn ep_85_services_are_told_apart_by_their_hosts() {
     others.iter_mut().for_each(|client| assert_eq!(client.text(), record.event("POST")));
     yawe.iter_mut().for_each(|client| server.expect_silence(client));
     // A record of the other one.
-    let mut writer = Client::on(&server, 0);
-    writer.send(format!(
-        "POST {} HTTP/1.1\r\nHost: {YAWE}\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n2",
-        target(OPEN, "")
-    ));
-    let answer = writer.response();
-    assert_eq!(answer.status, 201, "{answer:?}");
-    let record = Record::parse(answer.text());
+    let record = Writer::at(&server, 0, YAWE).post(OPEN, "2");
     yawe.iter_mut().for_each(|client| assert_eq!(client.text(), record.event("POST")));
     server.expect_silence(&mut rested);
     others.iter_mut().for_each(|client| server.expect_silence(client));
@@ -460,5 +446,5 @@ fn ep_85_services_are_told_apart_by_their_hosts() {
     let mut client = Client::on(&only, 1);
     assert_eq!(upgrade_at(&mut client, "localhost", &format!("{PATH}/{OPEN}?key={KEY}"), "").status, 404);
     let mut client = Client::on(&only, 1);
-    assert_eq!(upgrade_at(&mut client, YAWE, &target(OPEN, &format!("masterKey={MASTER_KEY}")), "").status, 101);
+    assert_eq!(upgrade_at(&mut client, YAWE, &target(OPEN, MASTER), "").status, 101);
 }

@@ -1,16 +1,27 @@
 //! EP-53 and EP-54: clients that read slowly, or not at all.
 
-use crate::support::endpoints::{Listener, OPEN, Writer, numbered, target};
+use crate::support::endpoints::{CALM, Listener, OPEN, Writer, numbered, target};
 use crate::support::{Client, Server};
 use fanwire::metrics::Counter;
-
-/// Nobody is pinged while a test lasts.
-const CALM: &str = "ping_interval = \"6000s\"\nsilence_timeout = \"6001s\"\n";
 
 /// One who does not read until it is made to.
 fn never_reading(server: &Server, reactor: usize) -> Listener {
     let client = Client::with_small_buffer(server, reactor, 2_048);
     Listener::asking(client, &target(OPEN, "fw_seq=1"), "")
+}
+
+/// The messages up to the close of one who was too slow, without their numbers.
+#[track_caller]
+fn until_too_slow(slow: &mut Listener) -> Vec<String> {
+    let mut seen = Vec::new();
+    loop {
+        let frame = slow.frame();
+        if frame.opcode == 8 {
+            assert_eq!((frame.code(), &frame.payload[2..]), (Some(1013), &b"Too slow."[..]));
+            return seen;
+        }
+        seen.push(numbered(std::str::from_utf8(&frame.payload).expect("text is UTF-8")).0);
+    }
 }
 
 fn value(number: usize, bytes: usize) -> String {
@@ -35,16 +46,8 @@ fn ep_53_who_takes_no_byte_for_30_seconds_is_closed_and_nobody_else_waits() {
     assert_eq!(server.count(Counter::DroppedTooSlow), 1);
     // It takes the close if it still takes anything.
     slow.enlarge_buffer();
-    let mut seen = 0;
-    let close = loop {
-        let frame = slow.frame();
-        if frame.opcode == 8 {
-            break frame;
-        }
-        seen += 1;
-    };
-    assert_eq!((close.code(), &close.payload[2..]), (Some(1013), &b"Too slow."[..]));
-    assert!(seen < 300, "what the kernel had, and no more: {seen}");
+    let seen = until_too_slow(&mut slow);
+    assert!(seen.len() < 300, "what the kernel had, and no more: {}", seen.len());
     let record = writer.post(OPEN, "1");
     fast.expect(&record.event("POST"));
     slow.client.expect_end();
@@ -81,18 +84,9 @@ fn ep_53_who_is_outrun_by_the_log_is_closed_and_has_no_gap_before() {
         assert!(texts.len() < 20_000, "more than the kernel holds");
     }
     slow.enlarge_buffer();
-    let mut seen = 0;
-    let close = loop {
-        let frame = slow.frame();
-        if frame.opcode == 8 {
-            break frame;
-        }
-        let (text, _) = numbered(std::str::from_utf8(&frame.payload).expect("text"));
-        assert_eq!(text, texts[seen], "every message in its order");
-        seen += 1;
-    };
-    assert_eq!((close.code(), &close.payload[2..]), (Some(1013), &b"Too slow."[..]));
-    assert!(seen < texts.len() - 20);
+    let seen = until_too_slow(&mut slow);
+    assert_eq!(seen, texts[..seen.len()], "every message in its order");
+    assert!(seen.len() < texts.len() - 20);
     assert_eq!(server.count(Counter::DroppedTooSlow), 1);
 }
 

@@ -1,38 +1,24 @@
 //! EP-14 to EP-21 and EP-29: access tokens, where they may stand, and which of them count.
 
 use crate::support::endpoints::{
-    KEY, Listener, NO_TOKEN, NOTES, OPEN, OTHER_KEY, PATH, USERS, Writer, YAWE, bearer, credentials, expect_refusal, target,
-    upgrade_at,
+    COOKIE, JSON, KEY, Listener, NO_TOKEN, NOTES, OPEN, OTHER_KEY, PATH, PATIENT, UNKNOWN_TOKEN, USERS, Writer, YAWE, bearer,
+    credentials, expect_refusal, target, upgrade_at,
 };
 use crate::support::{Client, Server, masked};
 
-const PATIENT: &str = "limits.failures_per_minute_per_address = 10000";
-const COOKIE: &str = "__Secure-rested-access-token";
-
 /// A token of a user who has just registered.
-fn token(server: &Server, name: &str) -> String {
-    let mut writer = Writer::on(server, 3);
-    writer.register(USERS, name);
-    writer.login(USERS, name)
+fn token(server: &Server) -> String {
+    new_token(Writer::on(server, 3))
 }
 
 /// The same in the service `yawe`.
 fn token_of_yawe(server: &Server) -> String {
-    let mut client = Client::on(server, 3);
-    for (query, status) in [("", 201), ("login=true&noATCookie=true", 200)] {
-        let body = credentials("anna");
-        client.send(format!(
-            "POST {} HTTP/1.1\r\nHost: {YAWE}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            target(USERS, query),
-            body.len()
-        ));
-        let answer = client.response();
-        assert_eq!(answer.status, status, "{answer:?}");
-        if let Some(field) = answer.field("Authorization") {
-            return field.strip_prefix("Bearer ").expect("a bearer token").to_owned();
-        }
-    }
-    panic!("no token came")
+    new_token(Writer::at(server, 3, YAWE))
+}
+
+fn new_token(mut writer: Writer) -> String {
+    writer.register(USERS, "anna");
+    writer.login(USERS, "anna")
 }
 
 #[track_caller]
@@ -65,7 +51,7 @@ fn yawe_opens(server: &Server, query: &str, fields: &str) -> bool {
 fn ep_14_without_a_token_a_secure_endpoint_is_closed_and_with_one_it_opens() {
     let server = Server::with_endpoints(PATIENT);
     refuses(&server, "", "");
-    let token = token(&server, "anna");
+    let token = token(&server);
     for endpoint in [NOTES, USERS] {
         let mut listener = Listener::with(&server, 1, &target(endpoint, ""), &bearer(&token));
         server.expect_silence(&mut listener);
@@ -76,18 +62,17 @@ fn ep_14_without_a_token_a_secure_endpoint_is_closed_and_with_one_it_opens() {
 fn ep_15_a_token_that_does_not_count_is_none() {
     let server = Server::with_endpoints(PATIENT);
     let mut writer = Writer::on(&server, 3);
-    for garbage in ["x", "", "Bearer", &"A".repeat(43), &"A".repeat(42), &"é".repeat(20).escape_unicode().to_string()] {
+    for garbage in ["x", "", "Bearer", UNKNOWN_TOKEN, &UNKNOWN_TOKEN[1..], &"é".repeat(20).escape_unicode().to_string()] {
         refuses(&server, "", &bearer(garbage));
     }
-    let anna = token(&server, "anna");
+    let anna = token(&server);
     opens(&server, "", &bearer(&anna));
     writer.logout(USERS, &anna);
     refuses(&server, "", &bearer(&anna));
     // Of another project, and of another service.
     let target_of_other = |query: &str| format!("{PATH}/other/users?key={OTHER_KEY}&{query}");
     for (query, status) in [("", 201), ("login=true&noATCookie=true", 200)] {
-        let fields = "Content-Type: application/json\r\n";
-        let answer = writer.call("POST", &target_of_other(query), fields, credentials("anna").as_bytes());
+        let answer = writer.call("POST", &target_of_other(query), JSON, credentials("anna").as_bytes());
         assert_eq!(answer.status, status, "{answer:?}");
         if status == 200 {
             let field = format!("Authorization: {}\r\n", answer.field("Authorization").expect("a token"));
@@ -108,7 +93,7 @@ fn ep_15_a_token_that_does_not_count_is_none() {
 #[test]
 fn ep_16_rested_accepts_the_token_in_the_query() {
     let server = Server::with_endpoints(PATIENT);
-    let token = token(&server, "anna");
+    let token = token(&server);
     opens(&server, &format!("accessToken={token}"), "");
     refuses(&server, &format!("accessToken=Bearer%20{token}"), "");
     refuses(&server, &format!("accessToken={token}&accessToken={token}"), "");
@@ -118,7 +103,7 @@ fn ep_16_rested_accepts_the_token_in_the_query() {
 #[test]
 fn ep_17_each_preset_accepts_the_token_from_its_cookie() {
     let server = Server::with_endpoints(PATIENT);
-    let token = token(&server, "anna");
+    let token = token(&server);
     opens(&server, "", &format!("Cookie: {COOKIE}={token}\r\n"));
     refuses(&server, "", &format!("Cookie: yawe_access_token={token}\r\n"));
     let token = token_of_yawe(&server);
@@ -129,7 +114,7 @@ fn ep_17_each_preset_accepts_the_token_from_its_cookie() {
 #[test]
 fn ep_18_and_from_its_other_cookie_and_from_authorization() {
     let server = Server::with_endpoints(PATIENT);
-    let rested = token(&server, "anna");
+    let rested = token(&server);
     let yawe = token_of_yawe(&server);
     for scheme in ["Bearer ", "bearer ", "BEARER ", ""] {
         opens(&server, "", &format!("Authorization: {scheme}{rested}\r\n"));
@@ -152,10 +137,9 @@ fn ep_19_yawe_ignores_the_token_in_the_query() {
 #[test]
 fn ep_20_the_first_source_decides() {
     let server = Server::with_endpoints(PATIENT);
-    let token = token(&server, "anna");
+    let token = token(&server);
     let cookie = format!("Cookie: {COOKIE}={token}\r\n");
-    let unknown = "A".repeat(43);
-    for bad in ["x", unknown.as_str()] {
+    for bad in ["x", UNKNOWN_TOKEN] {
         refuses(&server, &format!("accessToken={bad}"), &cookie);
         refuses(&server, &format!("accessToken={bad}"), &bearer(&token));
         refuses(&server, "", &format!("{}{cookie}", bearer(bad)));
@@ -168,7 +152,7 @@ fn ep_20_the_first_source_decides() {
 #[test]
 fn ep_21_a_cookie_is_found_wherever_it_stands() {
     let server = Server::with_endpoints(PATIENT);
-    let token = token(&server, "anna");
+    let token = token(&server);
     for cookies in [
         format!("Cookie: a=b; {COOKIE}={token}; c=d\r\n"),
         format!("Cookie: a=b;{COOKIE}={token};c\r\n"),

@@ -6,7 +6,6 @@ use crate::support::realtime::{
     vectors,
 };
 use crate::support::{Client, Response, Server, masked};
-use fanwire::metrics::Counter;
 use std::time::Instant;
 
 const HEAD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -345,19 +344,15 @@ fn rs_16_a_browser_is_told_by_a_close_behind_the_101() {
     let other = token(&format!("{lines}\nx-api-key:key-of-the-other-project"));
     let wide = token(&format!("x-m2-organization:{}", "x".repeat(129)));
     let project = token("x-m2-organization:testOrg\nx-m2-world-id:w");
-    let writes = || {
-        server.advance(0.0);
-        server.metrics().reactors[1].read(Counter::Writes)
-    };
     let told = |offer: &str, fields: &str, code: u16, text: &str| {
         let mut client = Client::on(&server, 1);
-        let before = writes();
+        let before = server.writes(1);
         let answer = client.ask_upgrade(PATH, &format!("{}{fields}", offering(offer)));
         let first = offer.split(',').next().unwrap_or_default();
         assert_eq!(answer.raw, format!("{HEAD}Sec-WebSocket-Protocol: {first}\r\n\r\n"), "{text}");
         let frame = client.frame();
         assert_eq!((frame.code(), &frame.payload[2..]), (Some(code), text.as_bytes()));
-        assert_eq!(writes() - before, 1, "{text}: in the same write");
+        assert_eq!(server.writes(1) - before, 1, "{text}: in the same write");
         client.send(masked(0x88, &code.to_be_bytes()));
         client.expect_end();
     };

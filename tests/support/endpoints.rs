@@ -11,6 +11,8 @@ pub const KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
 /// Of the other project.
 pub const OTHER_KEY: &str = "0123456789abcdef0123456789abcdef";
 pub const MASTER_KEY: &str = "master-key-of-examples";
+/// In a query.
+pub const MASTER: &str = "masterKey=master-key-of-examples";
 pub const PATH: &str = "/api/1/ce";
 pub const OPEN: &str = "examples/unsecure-endpoint";
 pub const NOTES: &str = "examples/notes";
@@ -21,6 +23,20 @@ pub const NO_ORIGIN: &str = "Origin not allowed.";
 pub const NO_TOKEN: &str = "No Access token or invalid.";
 pub const EXPIRED: &str = "Access token expired.";
 pub const CHANGED: &str = "Options of the endpoint are changed.";
+pub const TOO_MANY_REQUESTS: &str = "Too many requests.";
+/// Of `rested`.
+pub const COOKIE: &str = "__Secure-rested-access-token";
+/// Of the form of a token, and nobody's.
+pub const UNKNOWN_TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub const JSON: &str = "Content-Type: application/json\r\n";
+/// The host of `yawe`.
+pub const YAWE: &str = "app.yawe.dev";
+/// One of each service.
+pub const HOSTS: [&str; 2] = ["localhost", YAWE];
+/// More failures than any test makes.
+pub const PATIENT: &str = "limits = { failures_per_minute_per_address = 10000, login_failures_per_minute = 10000 }\n";
+/// Nobody is pinged while a test lasts.
+pub const CALM: &str = "ping_interval = \"6000s\"\nsilence_timeout = \"6001s\"\n";
 
 /// A service with these keys of its own, these of its project `examples`, and further tables. The project has an endpoint for
 /// everybody, one whose records only their owners see, one that all users see, and one of users; the other project has one.
@@ -104,12 +120,29 @@ impl Listener {
     /// `fields` are whole lines.
     #[track_caller]
     pub fn with(door: &Door, reactor: usize, target: &str, fields: &str) -> Listener {
-        Listener::asking(Client::on(door, reactor), target, fields)
+        Listener::at(door, reactor, "localhost", target, fields)
+    }
+
+    /// Under this host.
+    #[track_caller]
+    pub fn at(door: &Door, reactor: usize, host: &str, target: &str, fields: &str) -> Listener {
+        Listener::asking_at(Client::on(door, reactor), host, target, fields)
+    }
+
+    /// With this token.
+    #[track_caller]
+    pub fn of_user(door: &Door, reactor: usize, endpoint: &str, token: &str) -> Listener {
+        Listener::with(door, reactor, &target(endpoint, ""), &bearer(token))
     }
 
     #[track_caller]
-    pub fn asking(mut client: Client, target: &str, fields: &str) -> Listener {
-        let upgrade = client.ask_upgrade(target, fields);
+    pub fn asking(client: Client, target: &str, fields: &str) -> Listener {
+        Listener::asking_at(client, "localhost", target, fields)
+    }
+
+    #[track_caller]
+    fn asking_at(mut client: Client, host: &str, target: &str, fields: &str) -> Listener {
+        let upgrade = upgrade_at(&mut client, host, target, fields);
         assert_eq!(upgrade.status, 101, "{upgrade:?}");
         Listener { client, upgrade }
     }
@@ -126,8 +159,14 @@ impl Listener {
 
 /// The request is answered with a 101 and then, at once, this close; the connection ends when it is answered.
 #[track_caller]
-pub fn expect_refusal(mut client: Client, target: &str, fields: &str, code: u16, reason: &str) {
-    let answer = client.ask_upgrade(target, fields);
+pub fn expect_refusal(client: Client, target: &str, fields: &str, code: u16, reason: &str) {
+    expect_refusal_at(client, "localhost", target, fields, code, reason);
+}
+
+/// Likewise, under this host.
+#[track_caller]
+pub fn expect_refusal_at(mut client: Client, host: &str, target: &str, fields: &str, code: u16, reason: &str) {
+    let answer = upgrade_at(&mut client, host, target, fields);
     assert_eq!(answer.status, 101, "{target} {fields}: {answer:?}");
     let frame = client.frame();
     let expected = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
@@ -187,6 +226,7 @@ impl Record {
 pub struct Writer {
     door: Door,
     reactor: usize,
+    host: &'static str,
     client: Option<Client>,
     /// More parameters of each request.
     query: String,
@@ -197,17 +237,26 @@ pub struct Writer {
 impl Writer {
     /// With nothing but the key.
     pub fn on(door: &Door, reactor: usize) -> Writer {
-        Writer { door: *door, reactor, client: None, query: String::new(), fields: String::new() }
+        Writer::at(door, reactor, "localhost")
+    }
+
+    /// Likewise, under this host.
+    pub fn at(door: &Door, reactor: usize, host: &'static str) -> Writer {
+        Writer { door: *door, reactor, host, client: None, query: String::new(), fields: String::new() }
     }
 
     /// With this token.
     pub fn of_user(door: &Door, reactor: usize, token: &str) -> Writer {
-        Writer { fields: bearer(token), ..Writer::on(door, reactor) }
+        Writer::on(door, reactor).with_token(token)
+    }
+
+    pub fn with_token(self, token: &str) -> Writer {
+        Writer { fields: bearer(token), ..self }
     }
 
     /// With the master key.
     pub fn master(door: &Door, reactor: usize) -> Writer {
-        Writer { query: format!("masterKey={MASTER_KEY}"), ..Writer::on(door, reactor) }
+        Writer { query: MASTER.to_owned(), ..Writer::on(door, reactor) }
     }
 
     #[track_caller]
@@ -216,7 +265,8 @@ impl Writer {
             self.client = None;
         }
         let client = self.client.get_or_insert_with(|| Client::on(&self.door, self.reactor));
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{fields}\r\n", body.len());
+        let (host, length) = (self.host, body.len());
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{fields}\r\n");
         client.send([head.as_bytes(), body].concat());
         let answer = client.response();
         if answer.field("Connection") == Some("close") {
@@ -225,11 +275,11 @@ impl Writer {
         answer
     }
 
-    /// A request with a JSON body at an endpoint of `rested`.
+    /// A request with a JSON body.
     #[track_caller]
     pub fn ask(&mut self, method: &str, endpoint: &str, query: &str, body: &str) -> Response {
         let all = [self.query.as_str(), query].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
-        let fields = format!("{}Content-Type: application/json\r\n", self.fields);
+        let fields = format!("{}{JSON}", self.fields);
         self.call(method, &target(endpoint, &all), &fields, body.as_bytes())
     }
 
@@ -297,6 +347,11 @@ pub fn credentials(name: &str) -> String {
     format!("{{\"username\":\"{name}\",\"password\":\"{PASSWORD}\"}}")
 }
 
+/// A line that says where a page is from.
+pub fn origin(origin: &str) -> String {
+    format!("Origin: {origin}\r\n")
+}
+
 /// A line that authorizes by this token.
 pub fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}\r\n")
@@ -317,5 +372,3 @@ pub fn upgrade_at(client: &mut Client, host: &str, target: &str, fields: &str) -
     client.send(format!("GET {target} HTTP/1.1\r\n{usual}{fields}\r\n"));
     client.response()
 }
-
-pub const YAWE: &str = "app.yawe.dev";

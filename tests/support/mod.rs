@@ -239,6 +239,12 @@ impl Server {
         self.running().metrics()
     }
 
+    /// Write calls of this reactor, once it has finished the turn in which it wrote: a client may see what is not counted yet.
+    pub fn writes(&self, reactor: usize) -> u64 {
+        self.advance(0.0);
+        self.metrics().reactors[reactor].read(Counter::Writes)
+    }
+
     pub fn count(&self, counter: Counter) -> u64 {
         self.metrics().sum(counter)
     }
