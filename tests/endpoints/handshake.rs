@@ -2,20 +2,16 @@
 
 use crate::support::client::UPGRADE;
 use crate::support::endpoints::{
-    KEY, Listener, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, USERS, both, expect_refusal, target,
+    BOARD, CALM, CHANGED, COOKIE, EXPIRED, HOSTS, JSON, KEY, Listener, MASTER, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES,
+    OPEN, OTHER_KEY, PASSWORD, PATH, PATIENT, TOO_MANY_REQUESTS, UNKNOWN_TOKEN, USERS, Writer, bearer, both, credentials,
+    dev_endpoints, expect_refusal, origin, target, upgrade_at,
 };
 use crate::support::{Client, LISTEN, REACTORS, Server, log, masked};
 use fanwire::config::Config;
 use fanwire::metrics::Counter;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-
-/// More failures than any test makes.
-const PATIENT: &str = "limits.failures_per_minute_per_address = 10000";
-
-fn origin(origin: &str) -> String {
-    format!("Origin: {origin}\r\n")
-}
 
 #[track_caller]
 fn opens(server: &Server, target: &str, fields: &str) {
@@ -46,6 +42,47 @@ fn ep_01_a_valid_key_opens_and_then_there_is_silence() {
          Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
     );
     server.expect_silence(&mut listener);
+}
+
+#[test]
+fn ep_01_at_an_endpoint_of_any_kind_nothing_comes_until_a_record_changes() {
+    for host in HOSTS {
+        let server = Server::with_endpoints(CALM);
+        let mut nobody = Writer::at(&server, 0, host);
+        let anna = nobody.register(USERS, "anna");
+        let token = nobody.login(USERS, "anna");
+        let mut anna_writes = Writer::at(&server, 1, host).with_token(&token);
+        // What is there already is not told.
+        let there = anna_writes.post(NOTES, "1");
+        let mut listeners: Vec<(&str, Vec<Listener>)> = Vec::new();
+        for endpoint in [OPEN, NOTES, BOARD, USERS] {
+            let own = target(endpoint, "");
+            let with = |reactor, target: &str, fields: &str| Listener::at(&server, reactor, host, target, fields);
+            let mut of_one: Vec<Listener> = (0..REACTORS).map(|reactor| with(reactor, &own, &bearer(&token))).collect();
+            of_one.push(with(1, &target(endpoint, MASTER), ""));
+            listeners.push((endpoint, of_one));
+        }
+        let nothing = |listeners: &mut [(&str, Vec<Listener>)]| {
+            listeners.iter_mut().flat_map(|(_, of_one)| of_one).for_each(|listener| server.expect_silence(listener));
+        };
+        nothing(&mut listeners);
+        server.advance(3_000.0);
+        nobody.list(OPEN);
+        anna_writes.list(USERS);
+        assert_eq!(anna_writes.ask("DELETE", BOARD, &format!("uniqueId={}", there.id), "").status, 400);
+        nothing(&mut listeners);
+        // Each is told of what changes there, and of nothing else.
+        for changed in 0..listeners.len() {
+            let endpoint = listeners[changed].0;
+            let (kind, record) = match endpoint {
+                NOTES => ("PUT", anna_writes.put(NOTES, &there.id, "2")),
+                USERS => ("PUT", anna_writes.put(USERS, &anna.id, r#"{"username":"anna"}"#)),
+                _ => ("POST", anna_writes.post(endpoint, "3")),
+            };
+            listeners[changed].1.iter_mut().for_each(|listener| listener.expect(&record.event(kind)));
+            nothing(&mut listeners);
+        }
+    }
 }
 
 /// Targets whose key or endpoint is not valid.
@@ -88,9 +125,32 @@ fn ep_03_what_is_not_valid_looks_the_same_byte_for_byte() {
         let head = client.take_until(b"\r\n\r\n");
         let close = client.take(2 + 2 + NOT_VALID.len());
         answers.push([head, close].concat());
+        client.expect_end();
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
+}
+
+#[test]
+fn ep_03_over_http_only_who_shows_no_key_is_told_something_else() {
+    let server = Server::with_endpoints(PATIENT);
+    let mut writer = Writer::on(&server, 1);
+    for (method, body) in [("GET", ""), ("POST", "1"), ("DELETE", ""), ("OPTIONS", "")] {
+        let mut answers = Vec::new();
+        for target in not_valid() {
+            let answer = writer.call(method, &target, &format!("{}{JSON}", origin("https://shop.example")), body.as_bytes());
+            if answer.status != 403 {
+                answers.push((answer.raw, answer.body));
+            } else {
+                assert_eq!(answer.text(), r#"{"error":"Missing API Key."}"#, "{target}");
+            }
+        }
+        assert_eq!(answers.len(), not_valid().len() - 4, "four show none");
+        assert!(answers[0].0.starts_with("HTTP/1.1 400 "), "{answers:?}");
+        assert_eq!(answers[0].1, br#"{"error":"Endpoint or API Key not valid."}"#);
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{method}: {answers:?}");
+    }
 }
 
 #[test]
@@ -242,9 +302,9 @@ fn ep_12_no_origin_is_accepted_unless_the_project_refuses_it() {
 fn ep_13_a_valid_master_key_skips_origin_and_token() {
     let server = Server::with_examples(PATIENT, SHOP, "");
     let evil = origin("https://evil.example");
-    let right = format!("masterKey={MASTER_KEY}");
+    let right = MASTER;
     for endpoint in [OPEN, NOTES, USERS] {
-        opens(&server, &target(endpoint, &right), &evil);
+        opens(&server, &target(endpoint, right), &evil);
     }
     // The key is needed all the same.
     refuses(&server, &format!("{PATH}/{OPEN}?{right}"), "", NOT_VALID);
@@ -290,40 +350,69 @@ fn ep_22_of_several_faults_the_first_is_told() {
 
 #[test]
 fn ep_23_the_101_and_the_close_are_one_write_and_two_seconds_end_it() {
-    let server = Server::with_endpoints("");
-    let mut client = Client::on(&server, 1);
-    server.settle();
-    let writes = || server.metrics().reactors[1].read(Counter::Writes);
-    let before = writes();
-    assert_eq!(client.ask_upgrade(&format!("{PATH}/{OPEN}"), "").status, 101);
-    let close = client.frame();
-    assert_eq!((close.opcode, close.code()), (8, Some(4000)));
-    assert_eq!(writes() - before, 1);
-    // It does not answer.
-    let ended = || server.metrics().reactors[1].read(Counter::Ended);
-    let before = ended();
-    server.advance(1.8);
-    assert_eq!(ended(), before, "the answer to the close may take its time");
-    server.advance(0.3);
-    assert_eq!(ended(), before + 1);
-    client.expect_end();
-    // One that answers is not kept waiting.
-    expect_refusal(Client::on(&server, 1), &format!("{PATH}/{OPEN}"), "", 4000, NOT_VALID);
+    let server = Server::with_examples(PATIENT, SHOP, "");
+    let unknown = format!("accessToken={UNKNOWN_TOKEN}");
+    for (target, fields, reason) in [
+        (format!("{PATH}/{OPEN}"), String::new(), NOT_VALID),
+        (target("examples/unknown", ""), String::new(), NOT_VALID),
+        (target(OPEN, ""), origin("https://evil.example"), NO_ORIGIN),
+        (target(NOTES, ""), String::new(), NO_TOKEN),
+        // The hub is asked before.
+        (target(NOTES, &unknown), String::new(), NO_TOKEN),
+    ] {
+        let mut client = Client::on(&server, 1);
+        let before = server.writes(1);
+        assert_eq!(client.ask_upgrade(&target, &fields).status, 101);
+        let close = client.frame();
+        assert_eq!((close.opcode, close.code(), &close.payload[2..]), (8, Some(4000), reason.as_bytes()));
+        assert_eq!(server.writes(1) - before, 1, "{target}");
+        // It does not answer.
+        let ended = || server.metrics().reactors[1].read(Counter::Ended);
+        let before = ended();
+        server.advance(1.8);
+        assert_eq!(ended(), before, "the answer to the close may take its time");
+        server.advance(0.2);
+        assert_eq!(ended(), before + 1, "{target}");
+        client.expect_end();
+        // One that answers is not kept waiting.
+        expect_refusal(Client::on(&server, 1), &target, &fields, 4000, reason);
+    }
 }
 
 #[test]
 fn ep_24_reasons_are_those_of_the_documents() {
     assert_eq!([NOT_VALID, NO_ORIGIN, NO_TOKEN].map(str::len), [30, 19, 27]);
-    let server = Server::with_examples(PATIENT, SHOP, "");
-    let bytes = |target: &str, fields: &str| {
-        let mut client = Client::on(&server, 3);
-        assert_eq!(client.ask_upgrade(target, fields).status, 101);
-        let frame = client.frame();
-        [frame.head, frame.payload].concat()
-    };
-    assert_eq!(bytes(&format!("{PATH}/{OPEN}"), ""), b"\x88\x20\x0f\xa0Endpoint or API Key not valid.");
-    assert_eq!(bytes(&target(OPEN, ""), "Origin: null\r\n"), b"\x88\x15\x0f\xa0Origin not allowed.");
-    assert_eq!(bytes(&target(NOTES, ""), ""), b"\x88\x1d\x0f\xa0No Access token or invalid.");
+    for host in HOSTS {
+        let server = Server::with_examples(PATIENT, SHOP, "");
+        let of_close = |client: &mut Client| {
+            let frame = client.frame();
+            [frame.head, frame.payload].concat()
+        };
+        let refused = |target: &str, fields: &str| {
+            let mut client = Client::on(&server, 3);
+            assert_eq!(upgrade_at(&mut client, host, target, fields).status, 101);
+            of_close(&mut client)
+        };
+        for target in not_valid() {
+            assert_eq!(refused(&target, ""), b"\x88\x20\x0f\xa0Endpoint or API Key not valid.", "{target}");
+        }
+        assert_eq!(refused(&target(OPEN, ""), "Origin: null\r\n"), b"\x88\x15\x0f\xa0Origin not allowed.");
+        let none = b"\x88\x1d\x0f\xa0No Access token or invalid.";
+        assert_eq!(refused(&target(NOTES, ""), ""), none);
+        assert_eq!(refused(&target(NOTES, ""), &bearer("x")), none);
+        assert_eq!(refused(&target(USERS, ""), &bearer(UNKNOWN_TOKEN)), none);
+        // Those of sockets that were open.
+        let mut writer = Writer::at(&server, 0, host);
+        writer.register(USERS, "anna");
+        let token = writer.login(USERS, "anna");
+        let mut expiring = Listener::at(&server, 1, host, &target(NOTES, ""), &bearer(&token));
+        server.advance(3_600.0);
+        assert_eq!(of_close(&mut expiring), b"\x88\x17\x03\xe8Access token expired.");
+        let mut open = Listener::at(&server, 2, host, &target(OPEN, ""), "");
+        server.reload(dev_endpoints(&both(PATIENT, "", ""))).expect("nothing that is fixed changes");
+        assert_eq!(of_close(&mut open), b"\x88\x26\x03\xe8Options of the endpoint are changed.");
+        assert_eq!((EXPIRED, CHANGED), ("Access token expired.", "Options of the endpoint are changed."));
+    }
 }
 
 #[test]
@@ -359,46 +448,145 @@ fn ep_25_a_broken_upgrade_stays_http() {
 #[test]
 fn ep_26_too_many_failures_of_an_address_are_all_told_the_same() {
     let server = Server::with_endpoints("");
+    let mut writer = Writer::on(&server, 3);
+    writer.register(USERS, "anna");
+    let token = writer.login(USERS, "anna");
     let wrong = format!("{PATH}/{OPEN}?key=wrong");
-    for number in 0..60 {
+    // Those over HTTP and those of WebSockets count together.
+    for number in 0..30 {
         expect_refusal(Client::on(&server, number % REACTORS), &wrong, "", 4000, NOT_VALID);
+        assert_eq!(writer.call("POST", &wrong, JSON, b"1").status, 400);
     }
-    for (target, fields) in [(&wrong, ""), (&target(NOTES, ""), ""), (&format!("{PATH}/{OPEN}"), "")] {
-        expect_refusal(Client::on(&server, 1), target, fields, 1013, "Too many requests.");
-        let answer = Client::on(&server, 2).get(target);
-        assert_eq!((answer.status, answer.text()), (429, r#"{"error":"Too many requests."}"#), "{target}");
+    server.settle();
+    let touched = || {
+        let hub = &server.metrics().hub;
+        (server.count(Counter::Joined), [&hub.topics, &hub.records, &hub.messages_in].map(|number| number.load(Relaxed)))
+    };
+    let before = touched();
+    let evil = origin("https://evil.example");
+    let unknown = format!("accessToken={UNKNOWN_TOKEN}");
+    for (target, fields) in [
+        (wrong.clone(), ""),
+        (target(NOTES, ""), ""),
+        (target(NOTES, &unknown), ""),
+        (target(USERS, &format!("{unknown}&masterKey=wrong")), evil.as_str()),
+        (format!("{PATH}/{OPEN}"), ""),
+        (target("examples/unknown", ""), ""),
+    ] {
+        expect_refusal(Client::on(&server, 1), &target, fields, 1013, TOO_MANY_REQUESTS);
+        for (method, body) in [("GET", ""), ("PUT", "1"), ("DELETE", "")] {
+            let answer = writer.call(method, &target, &format!("{fields}{JSON}"), body.as_bytes());
+            assert_eq!((answer.status, answer.text()), (429, r#"{"error":"Too many requests."}"#), "{method} {target}");
+        }
     }
-    // Who is right comes in.
+    server.settle();
+    assert_eq!(touched(), before, "nothing of it reached records or their topics");
+    // Who is right comes in, and so does who fails from elsewhere.
     opens(&server, &target(OPEN, ""), "");
+    opens(&server, &target(NOTES, ""), &bearer(&token));
+    opens(&server, &target(NOTES, &format!("{MASTER}&{unknown}")), "");
+    assert_eq!(
+        (writer.post(OPEN, "1").data, Writer::of_user(&server, 2, &token).post(NOTES, "2").data),
+        ("1".into(), "2".into())
+    );
+    assert_eq!(Writer::master(&server, 1).list(NOTES).len(), 1);
+    let elsewhere = || Client::connect_from([127, 0, 0, 2], server.address);
+    expect_refusal(elsewhere(), &wrong, "", 4000, NOT_VALID);
+    assert_eq!(elsewhere().get(&wrong).status, 400);
     // A minute after the first there is room again.
     server.advance(60.0);
     refuses(&server, &wrong, "", NOT_VALID);
 }
 
 #[test]
-fn ep_26_a_wrong_master_key_is_a_failure_too() {
-    let server = Server::with_endpoints("limits.failures_per_minute_per_address = 3");
-    for _ in 0..3 {
-        opens(&server, &target(OPEN, "masterKey=wrong"), "");
-    }
-    expect_refusal(Client::on(&server, 1), &target(NOTES, ""), "", 1013, "Too many requests.");
-    opens(&server, &target(OPEN, "masterKey=wrong"), "");
-    opens(&server, &target(NOTES, &format!("masterKey={MASTER_KEY}")), "");
+fn ep_26_a_wrong_master_key_is_a_failure_too_and_one_of_its_request() {
+    let limit = "limits.failures_per_minute_per_address = 6";
+    let server = Server::with_endpoints(limit);
+    let wrong = "masterKey=wrong";
+    let with_token = target(NOTES, &format!("{wrong}&accessToken={UNKNOWN_TOKEN}"));
+    let mut http = Client::on(&server, 3);
+    opens(&server, &target(OPEN, wrong), "");
+    assert_eq!(http.get(&target(OPEN, wrong)).status, 200);
+    refuses(&server, &target(NOTES, wrong), "", NO_TOKEN);
+    assert_eq!(http.get(&target(NOTES, wrong)).status, 401);
+    refuses(&server, &with_token, "", NO_TOKEN);
+    assert_eq!(http.get(&with_token).status, 401, "the sixth");
+    expect_refusal(Client::on(&server, 1), &target(NOTES, ""), "", 1013, TOO_MANY_REQUESTS);
+    expect_refusal(Client::on(&server, 1), &with_token, "", 1013, TOO_MANY_REQUESTS);
+    assert_eq!(http.get(&with_token).status, 429);
+    opens(&server, &target(OPEN, wrong), "");
+    opens(&server, &target(NOTES, MASTER), "");
 }
 
 #[test]
-fn ep_27_no_key_reaches_the_log() {
-    let server = Server::with_examples(PATIENT, SHOP, "");
-    opens(&server, &target(OPEN, &format!("masterKey={MASTER_KEY}")), "");
-    refuses(&server, &format!("{PATH}/{OPEN}?key=wrong-key-of-somebody"), "", NOT_VALID);
-    refuses(&server, &target(NOTES, "masterKey=wrong-master-key&accessToken=a-token-of-somebody"), "", NO_TOKEN);
-    server.reload(crate::support::endpoints::dev_endpoints(&both(PATIENT, "", ""))).expect("nothing that is fixed changes");
-    let mut shown = log::text();
-    for target in ["/metrics", "/health", "/ready"] {
-        shown += server.caller(0).get(target).text();
+fn ep_27_no_key_token_or_password_reaches_the_log_whichever_check_fails() {
+    const WRONG_KEY: &str = "wrong-key-of-somebody";
+    const WRONG_MASTER: &str = "wrong-master-key";
+    const TOKENS: [&str; 3] = ["a-token-in-a-query", "a-token-in-a-header", "a-token-in-a-cookie"];
+    const PASSWORDS: [&str; 2] = ["a-password-in-a-body", "a-password-in-a-query"];
+    let server = Server::with_examples("limits.failures_per_minute_per_address = 100", SHOP, "");
+    tracing::trace!("nothing is too small for this log");
+    let mut writer = Writer::on(&server, 3);
+    writer.register(USERS, "anna");
+    let token = writer.login(USERS, "anna");
+    for fields in [bearer(&token), format!("Cookie: {COOKIE}={token}\r\n")] {
+        opens(&server, &target(NOTES, ""), &fields);
     }
-    for secret in [KEY, OTHER_KEY, MASTER_KEY, "wrong-key-of-somebody", "wrong-master-key", "a-token-of-somebody"] {
-        assert!(!shown.contains(secret), "{secret}");
+    opens(&server, &target(NOTES, &format!("accessToken={token}")), "");
+    opens(&server, &target(OPEN, MASTER), "");
+    // Every check fails, with secrets wherever they may stand.
+    let [in_query, in_header, in_cookie] = TOKENS;
+    let query = format!("masterKey={WRONG_MASTER}&accessToken={in_query}&password={}", PASSWORDS[1]);
+    let fields = format!("{}{JSON}Cookie: a=b; {COOKIE}={in_cookie}\r\n", bearer(in_header));
+    let body = format!("{{\"username\":\"anna\",\"password\":\"{}\"}}", PASSWORDS[0]);
+    let mut answers = String::new();
+    let mut fail = |server: &Server, code: u16, statuses: [u16; 2], target: &str, fields: &str| {
+        let mut client = Client::on(server, 1);
+        assert_eq!(client.ask_upgrade(target, fields).status, 101);
+        let close = client.frame();
+        assert_eq!(close.code(), Some(code), "{target}");
+        answers += &String::from_utf8_lossy(&close.payload[2..]);
+        for (method, status) in ["GET", "POST"].into_iter().zip(statuses) {
+            let answer = Writer::on(server, 2).call(method, target, fields, if method == "POST" { body.as_bytes() } else { b"" });
+            assert_eq!(answer.status, status, "{method} {target}: {answer:?}");
+            answers += &format!("{}{}", answer.raw, answer.text());
+        }
+    };
+    let evil = fields.clone() + &origin("https://evil.example");
+    for (code, statuses, target, fields) in [
+        (4000, [403, 403], format!("{PATH}/{OPEN}?{query}"), &fields),
+        (4000, [400, 400], format!("{PATH}/{OPEN}?key={WRONG_KEY}&{query}"), &fields),
+        (4000, [400, 400], format!("{PATH}/{OPEN}?key={OTHER_KEY}&{query}"), &fields),
+        (4000, [400, 400], format!("{PATH}/examples/{KEY}?key={KEY}&{query}"), &fields),
+        (4000, [403, 403], target(OPEN, &query), &evil),
+        (4000, [401, 401], target(NOTES, &query), &fields),
+        (4000, [401, 401], target(NOTES, &format!("accessToken={UNKNOWN_TOKEN}")), &fields),
+        (4000, [401, 401], target(USERS, &format!("logout=true&{query}")), &fields),
+    ] {
+        fail(&server, code, statuses, &target, fields);
+    }
+    for (query, body, status) in [
+        ("login=true", body.clone(), 401),
+        ("login=true", body.replace('}', ""), 400),
+        ("", body.replace("anna", ""), 400),
+        ("", credentials("anna"), 400),
+    ] {
+        assert_eq!(writer.call("POST", &target(USERS, query), &fields, body.as_bytes()).status, status, "{query} {body}");
+    }
+    while writer.call("GET", &format!("{PATH}/{OPEN}?key={WRONG_KEY}"), "", b"").status != 429 {}
+    fail(&server, 1013, [429, 429], &target(NOTES, &query), &fields);
+    server.reload(dev_endpoints(&both(PATIENT, "", ""))).expect("nothing that is fixed changes");
+    for target in ["/metrics", "/health", "/ready"] {
+        answers += server.caller(0).get(target).text();
+    }
+    server.drain();
+    drop(server);
+    let shown = log::text();
+    assert!(shown.contains("nothing is too small for this log"), "{shown}");
+    let known = [KEY, OTHER_KEY, MASTER_KEY, WRONG_KEY, WRONG_MASTER, UNKNOWN_TOKEN, PASSWORD, &token];
+    for secret in known.into_iter().chain(TOKENS).chain(PASSWORDS) {
+        assert!(!shown.contains(secret), "{secret} is logged");
+        assert!(!answers.contains(secret), "{secret} is told");
     }
 }
 
@@ -410,7 +598,7 @@ fn a_full_endpoint_is_told_after_the_key_and_before_the_origin() {
     let evil = origin("https://evil.example");
     expect_refusal(Client::on(&server, 2), &target(OPEN, ""), &evil, 1013, "Too many connections.");
     refuses(&server, &format!("{PATH}/{OPEN}?key=wrong"), "", NOT_VALID);
-    opens(&server, &target(NOTES, &format!("masterKey={MASTER_KEY}")), "");
+    opens(&server, &target(NOTES, MASTER), "");
     first.client.send(masked(0x88, &1000u16.to_be_bytes()));
     first.expect_close(1000, "");
     let begun = Instant::now();
