@@ -1,17 +1,13 @@
 //! EP-42, EP-47, EP-71 to EP-73, EP-75 and EP-76: users, their sessions and their records.
 
 use crate::support::endpoints::{
-    BOARD, EXPIRED, Listener, MASTER_KEY, NO_TOKEN, NOTES, PASSWORD, Record, USERS, Writer, YAWE, bearer, credentials,
-    expect_refusal, target, upgrade_at,
+    BOARD, COOKIE, EXPIRED, JSON, Listener, MASTER, NO_TOKEN, NOTES, PASSWORD, PATIENT, Record, USERS, Writer, YAWE, bearer,
+    credentials, expect_refusal, target, upgrade_at,
 };
 use crate::support::{Client, Response, Server};
 
-pub const JSON: &str = "Content-Type: application/json\r\n";
 pub const INVALID: &str = "Invalid credentials.";
 const NAMES: &str = "Username or email and password are required.";
-const COOKIE: &str = "__Secure-rested-access-token";
-/// Who fails here does so on purpose.
-pub const PATIENT: &str = "limits = { failures_per_minute_per_address = 10000, login_failures_per_minute = 10000 }";
 
 #[track_caller]
 pub fn expect(answer: &Response, status: u16, text: &str) {
@@ -35,16 +31,6 @@ fn cookies(answer: &Response) -> Vec<&str> {
 }
 
 #[track_caller]
-fn listener(server: &Server, reactor: usize, endpoint: &str, token: &str) -> Listener {
-    Listener::with(server, reactor, &target(endpoint, ""), &bearer(token))
-}
-
-#[track_caller]
-fn master(server: &Server, reactor: usize, endpoint: &str) -> Listener {
-    Listener::open(server, reactor, endpoint, &format!("masterKey={MASTER_KEY}"))
-}
-
-#[track_caller]
 fn is_refused(server: &Server, token: &str) {
     expect_refusal(Client::on(server, 2), &target(NOTES, ""), &bearer(token), 4000, NO_TOKEN);
 }
@@ -55,9 +41,9 @@ fn ep_42_messages_of_users_carry_no_password_and_go_to_themselves_and_the_master
     let mut nobody = Writer::on(&server, 0);
     let (anna, _) = (nobody.register(USERS, "anna"), nobody.register(USERS, "bert"));
     let (token, bert) = (nobody.login(USERS, "anna"), nobody.login(USERS, "bert"));
-    let mut own = listener(&server, 1, USERS, &token);
-    let mut other = listener(&server, 2, USERS, &bert);
-    let mut master = master(&server, 3, USERS);
+    let mut own = Listener::of_user(&server, 1, USERS, &token);
+    let mut other = Listener::of_user(&server, 2, USERS, &bert);
+    let mut master = Listener::open(&server, 3, USERS, MASTER);
     let mut hears = |listeners: &mut [&mut Listener], event: String| {
         assert!(!event.contains("password") && !event.contains("argon2") && !event.contains(PASSWORD), "{event}");
         listeners.iter_mut().for_each(|listener| listener.expect(&event));
@@ -89,7 +75,7 @@ fn ep_42_messages_of_users_carry_no_password_and_go_to_themselves_and_the_master
 /// Sockets of one session at each kind of endpoint.
 #[track_caller]
 fn everywhere(server: &Server, token: &str) -> Vec<Listener> {
-    [USERS, NOTES, BOARD].iter().enumerate().map(|(at, endpoint)| listener(server, at, endpoint, token)).collect()
+    [USERS, NOTES, BOARD].iter().enumerate().map(|(at, endpoint)| Listener::of_user(server, at, endpoint, token)).collect()
 }
 
 #[test]
@@ -307,7 +293,7 @@ fn ep_75_after_logout_the_token_is_refused_everywhere() {
     };
     for at in 0..4 {
         let token = nobody.login(USERS, "anna");
-        let mut listener = listener(&server, 1, NOTES, &token);
+        let mut listener = Listener::of_user(&server, 1, NOTES, &token);
         let (query, fields) = &sources(&token)[at];
         let answer = nobody.call("POST", &target(USERS, &format!("logout=true{query}")), fields, b"");
         assert_eq!((answer.status, answer.field("Cache-Control")), (204, Some("no-store")), "{answer:?}");

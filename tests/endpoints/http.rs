@@ -1,14 +1,11 @@
 //! EP-63 to EP-65, EP-68 and EP-77: what requests over HTTP fail of, and in which order.
 
-use crate::accounts::{JSON, expect};
+use crate::accounts::expect;
 use crate::support::endpoints::{
-    BOARD, KEY, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, Record, USERS, Writer, bearer, target,
+    BOARD, JSON, KEY, MASTER, MISSING, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES, OPEN, OTHER_KEY, PATH, Record, UNKNOWN_TOKEN,
+    USERS, Writer, bearer, origin, target,
 };
 use crate::support::{Client, Response, Server};
-
-const MISSING: &str = "00000000000040008000000000000000";
-/// Of the form of a token, and never issued.
-const UNKNOWN_TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A connection on which every answer leaves room for the next request.
 struct Keeping(Client);
@@ -87,7 +84,6 @@ fn ep_64_who_may_not_come_in_is_told_why() {
     let limits = "limits = { failures_per_minute_per_address = 10000 }";
     let server = Server::with_examples(limits, "allowed_origins = [\"https://shop.example\"]", "");
     let mut client = keeping(&server);
-    let origin = |origin: &str| format!("Origin: {origin}\r\n");
     let with = |endpoint: &str, query: &str| format!("{PATH}/{endpoint}?{query}");
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         let mut fails = |target: &str, fields: &str, status, text| client.fails(method, target, fields, b"1", status, text);
@@ -122,7 +118,7 @@ fn ep_64_who_may_not_come_in_is_told_why() {
     client.fails("GET", &target(NOTES, ""), &origin("null"), b"", 403, NO_ORIGIN);
     client.fails("GET", &target(NOTES, &format!("accessToken={UNKNOWN_TOKEN}")), "", b"", 401, NO_TOKEN);
     // The master key is enough for everything.
-    let master = target(NOTES, &format!("masterKey={MASTER_KEY}"));
+    let master = target(NOTES, MASTER);
     let fields = format!("{JSON}{}", origin("https://evil.example"));
     assert_eq!(client.ask("POST", &master, &fields, b"1").status, 201);
     assert_eq!(client.ask("GET", &master, &bearer(UNKNOWN_TOKEN), b"").status, 200);
@@ -224,11 +220,11 @@ fn ep_77_a_login_elsewhere_is_refused_and_stores_nothing() {
         for fields in [JSON, "", "Content-Type: multipart/form-data; boundary=x\r\n"] {
             client.fails("POST", &target(OPEN, query), fields, body, 400, "Not an authentication endpoint.");
         }
-        let master = target(NOTES, &format!("{query}&masterKey={MASTER_KEY}"));
+        let master = target(NOTES, &format!("{query}&{MASTER}"));
         client.fails("POST", &master, JSON, body, 400, "Not an authentication endpoint.");
     }
     assert_eq!(client.ask("GET", &target(OPEN, ""), "", b"").text(), "[]");
-    assert_eq!(client.ask("GET", &target(NOTES, &format!("masterKey={MASTER_KEY}")), "", b"").text(), "[]");
+    assert_eq!(client.ask("GET", &target(NOTES, MASTER), "", b"").text(), "[]");
     // No other word activates it, and no other method knows it.
     assert_eq!(client.ask("POST", &target(OPEN, "login=1&logout=yes"), JSON, b"1").status, 201);
     assert_eq!(client.ask("GET", &target(OPEN, "login=true"), "", b"").status, 200);
@@ -349,11 +345,7 @@ fn requests_in_flight_count_among_the_connections_of_an_endpoint() {
     let mut client = keeping(&server);
     client.fails("GET", &target(OPEN, ""), "", b"", 429, "Too many connections.");
     client.fails("GET", &format!("{PATH}/{OPEN}?key=x"), "", b"", 400, NOT_VALID);
-    assert_eq!(
-        client.ask("GET", &target(NOTES, &format!("masterKey={MASTER_KEY}")), "", b"").status,
-        200,
-        "elsewhere there is room"
-    );
+    assert_eq!(client.ask("GET", &target(NOTES, MASTER), "", b"").status, 200, "elsewhere there is room");
     first.send("1");
     assert_eq!(first.response().status, 201);
     assert_eq!(client.ask("GET", &target(OPEN, ""), "", b"").status, 200);
@@ -364,15 +356,8 @@ fn users_are_read_with_the_master_key_and_by_nobody_else() {
     let server = Server::with_endpoints("");
     let mut client = keeping(&server);
     client.fails("GET", &target(USERS, ""), "", b"", 401, NO_TOKEN);
-    assert_eq!(client.ask("GET", &target(USERS, &format!("masterKey={MASTER_KEY}")), "", b"").text(), "[]");
-    client.fails(
-        "DELETE",
-        &target(USERS, &format!("masterKey={MASTER_KEY}&uniqueId={MISSING}")),
-        "",
-        b"",
-        400,
-        "No record found.",
-    );
+    assert_eq!(client.ask("GET", &target(USERS, MASTER), "", b"").text(), "[]");
+    client.fails("DELETE", &target(USERS, &format!("{MASTER}&uniqueId={MISSING}")), "", b"", 400, "No record found.");
 }
 
 #[test]

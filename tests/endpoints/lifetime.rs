@@ -1,7 +1,7 @@
 //! EP-46 to EP-52, EP-55 and EP-56: what ends a connection, and what does not.
 
 use crate::support::endpoints::{
-    BOARD, CHANGED, EXPIRED, KEY, Listener, MASTER_KEY, NOT_VALID, NOTES, OPEN, PASSWORD, PATH, USERS, Writer, bearer, both,
+    BOARD, CALM, CHANGED, EXPIRED, KEY, Listener, MASTER, NOT_VALID, NOTES, OPEN, PASSWORD, PATH, USERS, Writer, bearer, both,
     dev_endpoints, target,
 };
 use crate::support::{Client, LISTEN, PATIENCE, REACTORS, Server, masked};
@@ -10,12 +10,8 @@ use fanwire::metrics::Counter;
 use std::path::Path;
 use std::time::Instant;
 
-/// Nobody is pinged while a test lasts.
-const CALM: &str = "ping_interval = \"6000s\"\nsilence_timeout = \"6001s\"\n";
-const MASTER: &str = "masterKey=master-key-of-examples";
-
 fn everywhere(server: &Server, endpoint: &str, token: &str) -> Vec<Listener> {
-    (0..REACTORS).map(|reactor| Listener::with(server, reactor, &target(endpoint, ""), &bearer(token))).collect()
+    (0..REACTORS).map(|reactor| Listener::of_user(server, reactor, endpoint, token)).collect()
 }
 
 #[test]
@@ -425,7 +421,7 @@ fn ep_55_a_stop_turns_new_ones_away_and_closes_the_others_spread() {
 fn ep_56_who_is_silent_is_pinged_and_dropped_75_seconds_after_its_last_byte() {
     let server = Server::with_endpoints("");
     let mut silent: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::open(&server, reactor, OPEN, "")).collect();
-    let mut answering = Listener::open(&server, 1, OPEN, &format!("masterKey={MASTER_KEY}"));
+    let mut answering = Listener::open(&server, 1, OPEN, MASTER);
     let mut pings = 0;
     for _ in 1..=74 {
         server.advance(1.0);

@@ -1,14 +1,14 @@
 //! EP-26, EP-47, EP-74 and EP-78: passwords that are hashed and verified when the test lets them be.
 
-use crate::accounts::{INVALID, JSON, PATIENT, expect, id, user};
+use crate::accounts::{INVALID, expect, id, user};
 use crate::support::endpoints::{
-    KEY, Listener, NO_TOKEN, OPEN, PASSWORD, Record, USERS, Writer, bearer, both, credentials, dev_endpoints, target,
+    JSON, KEY, Listener, NO_TOKEN, OPEN, PASSWORD, PATIENT, Record, TOO_MANY_REQUESTS, USERS, Writer, bearer, both, credentials,
+    dev_endpoints, target,
 };
 use crate::support::{Client, REACTORS, Response, Server};
 use fanwire::server::PASSWORD_JOBS_MAX;
 use fanwire::workers::Queue;
 
-const BUSY: &str = "Too many requests.";
 const LOGIN: &str = "login=true&noATCookie=true";
 
 /// A server whose passwords wait for the test.
@@ -73,7 +73,7 @@ impl Held {
     fn is_limited(&self, client: &mut Client, body: &str) {
         let waiting = self.jobs.jobs();
         send(client, "POST", LOGIN, "", body);
-        expect(&client.response(), 429, BUSY);
+        expect(&client.response(), 429, TOO_MANY_REQUESTS);
         assert_eq!(self.jobs.jobs(), waiting);
     }
 }
@@ -184,7 +184,7 @@ fn when_64_passwords_wait_the_next_one_has_to_come_again() {
         ] {
             send(client, method, &query, fields, &body);
             let answer = client.response();
-            expect(&answer, 429, BUSY);
+            expect(&answer, 429, TOO_MANY_REQUESTS);
             assert_eq!(answer.field("Retry-After"), Some("1"), "{answer:?}");
         }
         assert_eq!(held.jobs.jobs(), 64);
@@ -264,7 +264,7 @@ fn ep_26_of_logins_at_once_no_more_are_told_the_truth_than_one_after_the_other()
     }
     for (at, client) in clients.iter_mut().enumerate() {
         let answer = held.end(client);
-        if at < 3 { expect(&answer, 401, INVALID) } else { expect(&answer, 429, BUSY) }
+        if at < 3 { expect(&answer, 401, INVALID) } else { expect(&answer, 429, TOO_MANY_REQUESTS) }
     }
 }
 

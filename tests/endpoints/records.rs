@@ -1,6 +1,6 @@
 //! EP-30 to EP-34, EP-36 to EP-39, EP-57 to EP-62 and EP-84: records over HTTP, and what listeners hear of them.
 
-use crate::support::endpoints::{Listener, MASTER_KEY, NOTES, OPEN, Record, USERS, Writer, credentials, target};
+use crate::support::endpoints::{Listener, MASTER, MISSING, NOTES, OPEN, Record, USERS, Writer, credentials, target};
 use crate::support::{Client, REACTORS, Server};
 use fanwire::metrics::Counter;
 use serde_json::value::RawValue;
@@ -9,8 +9,6 @@ use std::thread;
 const TYPES: &str = "Types are different.";
 const OBJECTS: &str = "Objects are required.";
 const NO_RECORD: &str = "No record found.";
-/// That no record has.
-const MISSING: &str = "00000000000040008000000000000000";
 
 /// One on each reactor.
 fn listeners(server: &Server) -> Vec<Listener> {
@@ -209,8 +207,7 @@ fn ep_38_login_and_logout_send_nothing() {
     let server = Server::with_endpoints("");
     let mut writer = Writer::on(&server, 1);
     writer.register(USERS, "anna");
-    let master = format!("masterKey={MASTER_KEY}");
-    let mut listeners: Vec<Listener> = [USERS, NOTES, OPEN].map(|endpoint| Listener::open(&server, 2, endpoint, &master)).into();
+    let mut listeners: Vec<Listener> = [USERS, NOTES, OPEN].map(|endpoint| Listener::open(&server, 2, endpoint, MASTER)).into();
     let token = writer.login(USERS, "anna");
     writer.logout(USERS, &token);
     for (query, body) in [("login=true", r#"{"username":"anna","password":"wrong words"}"#), ("logout=true", "")] {

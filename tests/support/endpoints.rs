@@ -26,6 +26,8 @@ pub const CHANGED: &str = "Options of the endpoint are changed.";
 pub const TOO_MANY_REQUESTS: &str = "Too many requests.";
 /// Of `rested`.
 pub const COOKIE: &str = "__Secure-rested-access-token";
+/// Of the form of an id, and no record's.
+pub const MISSING: &str = "00000000000040008000000000000000";
 /// Of the form of a token, and nobody's.
 pub const UNKNOWN_TOKEN: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 pub const JSON: &str = "Content-Type: application/json\r\n";
