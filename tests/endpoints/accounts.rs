@@ -1,10 +1,10 @@
 //! EP-42, EP-47, EP-71 to EP-73, EP-75 and EP-76: users, their sessions and their records.
 
 use crate::support::endpoints::{
-    BOARD, COOKIE, EXPIRED, JSON, Listener, MASTER, NO_TOKEN, NOTES, PASSWORD, PATIENT, Record, USERS, Writer, YAWE, bearer,
-    credentials, expect_refusal, target, upgrade_at,
+    BOARD, COOKIE, EXPIRED, JSON, Listener, MASTER, NO_TOKEN, NOTES, OPEN, PASSWORD, PATIENT, Record, USERS, Writer, YAWE,
+    bearer, credentials, expect_refusal, target, upgrade_at,
 };
-use crate::support::{Client, Response, Server};
+use crate::support::{Client, REACTORS, Response, Server};
 
 pub const INVALID: &str = "Invalid credentials.";
 const NAMES: &str = "Username or email and password are required.";
@@ -72,20 +72,28 @@ fn ep_42_messages_of_users_carry_no_password_and_go_to_themselves_and_the_master
     own.expect_close(1000, EXPIRED);
 }
 
-/// Sockets of one session at each kind of endpoint.
+/// Sockets of one session at each kind of endpoint on each reactor; those at the users come first.
 #[track_caller]
 fn everywhere(server: &Server, token: &str) -> Vec<Listener> {
-    [USERS, NOTES, BOARD].iter().enumerate().map(|(at, endpoint)| Listener::of_user(server, at, endpoint, token)).collect()
+    let at = |endpoint| (0..REACTORS).map(move |reactor| Listener::of_user(server, reactor, endpoint, token));
+    [USERS, NOTES, BOARD].into_iter().flat_map(at).collect()
+}
+
+/// Those of a session that are at the users are told this.
+#[track_caller]
+fn users_hear(sockets: &mut [Listener], text: &str) {
+    sockets[..REACTORS].iter_mut().for_each(|listener| listener.expect(text));
 }
 
 #[test]
-fn ep_47_logout_another_password_and_deletion_close_the_sockets_of_a_session() {
+fn ep_47_logout_another_password_and_deletion_close_the_sockets_of_a_session_and_no_others() {
     let server = Server::with_endpoints("");
     let mut nobody = Writer::on(&server, 3);
     let anna = nobody.register(USERS, "anna");
     nobody.register(USERS, "bert");
     let tokens: Vec<String> = ["anna", "anna", "anna", "bert"].iter().map(|name| nobody.login(USERS, name)).collect();
     let [mut first, mut second, mut third, mut bert] = [0, 1, 2, 3].map(|at| everywhere(&server, &tokens[at]));
+    bert.extend([NOTES, BOARD, OPEN].map(|endpoint| Listener::open(&server, 1, endpoint, MASTER)));
     let closed = |listeners: Vec<Listener>| {
         listeners.into_iter().for_each(|mut listener| listener.expect_close(1000, EXPIRED));
     };
@@ -98,17 +106,17 @@ fn ep_47_logout_another_password_and_deletion_close_the_sockets_of_a_session() {
     [&mut second, &mut third, &mut bert].into_iter().for_each(silent);
     // Another password ends all but the one that it is changed with; the same once more is another, too.
     let put = Writer::of_user(&server, 3, &tokens[1]).put(USERS, &anna.id, &credentials("anna"));
-    second[0].expect(&put.event("PUT"));
-    third[0].expect(&put.event("PUT"));
+    users_hear(&mut second, &put.event("PUT"));
+    users_hear(&mut third, &put.event("PUT"));
     closed(third);
     [&mut second, &mut bert].into_iter().for_each(silent);
     // One without a password ends none.
     let put = Writer::of_user(&server, 3, &tokens[1]).put(USERS, &anna.id, r#"{"username":"anna","password":null}"#);
-    second[0].expect(&put.event("PUT"));
+    users_hear(&mut second, &put.event("PUT"));
     [&mut second, &mut bert].into_iter().for_each(silent);
     // With the master key all of them; the socket at the users is told of the change before.
     let put = Writer::master(&server, 3).put(USERS, &anna.id, &credentials("anna"));
-    second[0].expect(&put.event("PUT"));
+    users_hear(&mut second, &put.event("PUT"));
     closed(second);
     silent(&mut bert);
     // Deletion: by oneself, and with the master key. The user hears of it first.
@@ -118,7 +126,7 @@ fn ep_47_logout_another_password_and_deletion_close_the_sockets_of_a_session() {
         let mut sockets = everywhere(&server, &token);
         let mut writer = if by_master { Writer::master(&server, 3) } else { Writer::of_user(&server, 3, &token) };
         let deleted = writer.delete(USERS, &name.id);
-        sockets[0].expect(&deleted.event("DELETE"));
+        users_hear(&mut sockets, &deleted.event("DELETE"));
         closed(sockets);
         is_refused(&server, &token);
         silent(&mut bert);

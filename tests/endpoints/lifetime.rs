@@ -1,7 +1,7 @@
-//! EP-46 to EP-52, EP-55 and EP-56: what ends a connection, and what does not.
+//! EP-46, EP-48 to EP-52, EP-55 and EP-56: what ends a connection, and what does not.
 
 use crate::support::endpoints::{
-    BOARD, CALM, CHANGED, EXPIRED, KEY, Listener, MASTER, NOT_VALID, NOTES, OPEN, PASSWORD, PATH, USERS, Writer, bearer, both,
+    BOARD, CALM, CHANGED, EXPIRED, KEY, Listener, MASTER, NOT_VALID, NOTES, OPEN, PATH, USERS, Writer, bearer, both,
     dev_endpoints, target,
 };
 use crate::support::{Client, LISTEN, PATIENCE, REACTORS, Server, masked};
@@ -75,47 +75,6 @@ fn ep_46_what_waits_for_a_slow_client_is_not_sent_after_the_expiry() {
     assert_eq!((close.code(), &close.payload[2..]), (Some(1000), EXPIRED.as_bytes()));
     // The kernel had some of it, and of the window nothing but the frame that was begun.
     assert!(read < written - 5, "{read} of {written}");
-}
-
-#[test]
-fn ep_47_logout_another_password_and_deletion_end_the_sockets_of_the_token() {
-    let server = Server::with_endpoints(CALM);
-    let mut writer = Writer::on(&server, 3);
-    let anna = writer.register(USERS, "anna");
-    writer.register(USERS, "bert");
-    let tokens: Vec<String> = ["anna", "anna", "anna", "bert"].iter().map(|name| writer.login(USERS, name)).collect();
-    let mut listeners: Vec<Vec<Listener>> = tokens.iter().map(|token| everywhere(&server, NOTES, token)).collect();
-    let mut master = Listener::open(&server, 1, NOTES, MASTER);
-    // Logout ends one session.
-    writer.logout(USERS, &tokens[0]);
-    listeners[0].drain(..).for_each(|mut listener| listener.expect_close(1000, EXPIRED));
-    listeners[1..].iter_mut().flatten().for_each(|listener| server.expect_silence(listener));
-    // Another password ends the other ones of the user.
-    let body = format!("{{\"username\":\"anna\",\"password\":\"{PASSWORD} 2\"}}");
-    let put = Writer::of_user(&server, 2, &tokens[1]).put(USERS, &anna.id, &body);
-    assert!(!put.data.contains("password"), "{put:?}");
-    listeners[2].drain(..).for_each(|mut listener| listener.expect_close(1000, EXPIRED));
-    for index in [1, 3] {
-        listeners[index].iter_mut().for_each(|listener| server.expect_silence(listener));
-    }
-    // The same without a new password ends none.
-    Writer::of_user(&server, 2, &tokens[1]).put(USERS, &anna.id, "{\"username\":\"anna\"}");
-    // With the master key, all.
-    let body = format!("{{\"username\":\"anna\",\"password\":\"{PASSWORD}\"}}");
-    Writer::master(&server, 2).put(USERS, &anna.id, &body);
-    listeners[1].drain(..).for_each(|mut listener| listener.expect_close(1000, EXPIRED));
-    // A user who is deleted is told of that, and has no tokens then.
-    let token = writer.login(USERS, "anna");
-    let (mut own, mut notes) = (everywhere(&server, USERS, &token), everywhere(&server, NOTES, &token));
-    let record = Writer::of_user(&server, 0, &token).delete(USERS, &anna.id);
-    for listener in &mut own {
-        assert_eq!(listener.text(), record.event("DELETE"));
-        listener.expect_close(1000, EXPIRED);
-    }
-    notes.iter_mut().for_each(|listener| listener.expect_close(1000, EXPIRED));
-    // And nobody else.
-    listeners[3].iter_mut().for_each(|listener| server.expect_silence(listener));
-    server.expect_silence(&mut master);
 }
 
 /// The configuration with these keys, of the project, and of its endpoint of notes.

@@ -1,4 +1,4 @@
-//! EP-40 to EP-45 and EP-81 to EP-85: what listeners are told, and who is told what.
+//! EP-4, EP-40, EP-41, EP-43 to EP-45, EP-81 to EP-83 and EP-85: what listeners are told, and who is told what.
 
 use crate::support::endpoints::{
     BOARD, CALM, KEY, Listener, MASTER, NOTES, OPEN, PATH, Record, USERS, Writer, YAWE, bearer, dev_endpoints, numbered, service,
@@ -75,32 +75,6 @@ fn ep_41_with_read_by_others_all_users_hear_everything() {
         let record = Writer::of_user(&server, 3, token).post(NOTES, "4");
         master.expect(&record.event("POST"));
     }
-}
-
-#[test]
-fn ep_42_users_are_told_without_passwords_and_to_themselves_alone() {
-    let server = Server::with_endpoints("");
-    let [(anna, token), (_, bert)] = users(&server);
-    let mut own = Listener::of_user(&server, 1, USERS, &token);
-    let mut master = Listener::open(&server, 2, USERS, MASTER);
-    let mut other = Listener::of_user(&server, 3, USERS, &bert);
-    let mut writer = Writer::of_user(&server, 0, &token);
-    let put = writer.put(USERS, &anna.id, r#"{"username":"anna","age":7}"#);
-    let patched = writer.patch(USERS, &anna.id, r#"{"city":"Rome"}"#);
-    for listener in [&mut own, &mut master] {
-        for (kind, record) in [("PUT", &put), ("PATCH", &patched)] {
-            let text = listener.text();
-            assert_eq!(text, record.event(kind));
-            assert!(!text.contains("password") && !text.contains("argon2"), "{text}");
-        }
-    }
-    server.expect_silence(&mut other);
-    let carl = Writer::on(&server, 1).register(USERS, "carl");
-    assert_eq!(master.text(), carl.event("POST"));
-    let gone = writer.delete(USERS, &anna.id);
-    assert_eq!(own.text(), gone.event("DELETE"));
-    assert_eq!(master.text(), gone.event("DELETE"));
-    server.expect_silence(&mut other);
 }
 
 #[test]
