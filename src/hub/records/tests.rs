@@ -9,6 +9,7 @@ use crate::hub::testing::{
 };
 use crate::hub::{Settings, log};
 use crate::message::{Message, Seq, Stamp};
+use crate::storage::faulty::Random;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -327,6 +328,119 @@ fn ep_45_alterations_are_judged_by_what_is_ordered_and_seen_when_they_are_releas
     let all = "1:{} 2:4 4:{}";
     assert_eq!(lists, ["1:{} 2:2", "1:{} 2:2", "1:{} 2:4", "1:{} 2:4", all, all, "1:{} 4:{}", "1:{} 4:{}"]);
     assert_eq!(told(&mut bench, 1), ["POST 2", "PUT 4", "DELETE 4"]);
+}
+
+/// Who listens on a reactor, and what of its queue means it.
+struct Listening {
+    reactor: usize,
+    owner: Option<u128>,
+    joined: Joined,
+    /// Changes that had gone through the queue before its join, and before it left.
+    joined_at: usize,
+    left_at: Option<usize>,
+    seen: Vec<Seq>,
+}
+
+/// However alterations, commits, joins and ends follow each other: who listens is told of all that is committed after its join,
+/// each change once and in the one order, and of nothing else.
+#[test]
+fn ep_45_whoever_joins_at_whatever_moment_is_told_of_all_that_is_later_and_of_nothing_else() {
+    let owner_of = |id: u128| [None, Some(5), Some(6)][id as usize % 3];
+    let (mut between, mut told) = (0, 0);
+    for seed in 1..=300 {
+        let mut random = Random(seed * 7_919);
+        let mut bench = Bench::new(with_endpoint(1));
+        let (gate, allowed) = Gate::shut();
+        // One on each reactor hears everything.
+        let all = [0, 1].map(|reactor| listen(&mut bench, reactor, None).topics[0].topic);
+        bench.hub.engine = Box::new(gate);
+        let now = bench.now;
+        let mut order: [Vec<(Seq, Option<u128>)>; 2] = Default::default();
+        let (mut altered, mut listening): (usize, Vec<Listening>) = (0, Vec::new());
+        for step in 0..=100 {
+            let mut joins = None;
+            match random.below(10) {
+                _ if step == 100 => {
+                    allowed.store(1_000, Relaxed);
+                    bench.hub.tick(now);
+                }
+                0..=3 => {
+                    let (id, data) = (random.below(6) as u128, step.to_string());
+                    let alter = [create(id, owner_of(id), &data), put(id, &data), delete(id)].into_iter().nth(random.below(3));
+                    let alter = Box::new(alter.expect("one of three"));
+                    bench.hub.handle(ToHub::Alter { origin: Bench::origin(0), alter }, now);
+                }
+                4 | 5 => {
+                    allowed.store(random.below(4), Relaxed);
+                    bench.hub.tick(now);
+                }
+                6 | 7 => {
+                    let (reactor, owner) = (random.below(2), [None, Some(5), Some(6), Some(7)][random.below(4)]);
+                    let name = owner.map_or(ENDPOINT.to_owned(), owners);
+                    let join = Box::new(join_of(&name, StartAt::Now, 1, None));
+                    bench.hub.handle(ToHub::Join { origin: Bench::origin(reactor as u16), join, first: true }, now);
+                    joins = Some(owner);
+                }
+                _ => {
+                    let there: Vec<usize> = (0..listening.len()).filter(|&at| listening[at].left_at.is_none()).collect();
+                    if !there.is_empty() {
+                        let one = &mut listening[there[random.below(there.len())]];
+                        one.left_at = Some(order[one.reactor].len());
+                        let topics = vec![one.joined.topics[0].topic];
+                        bench.hub.handle(ToHub::Leave { reactor: one.reactor as u16, topics, last: true }, now);
+                    }
+                }
+            }
+            let mut queues: [Vec<ToReactor>; 2] = Default::default();
+            queues.iter_mut().enumerate().for_each(|(reactor, queue)| bench.hub.take_replies(reactor, queue));
+            bench.hub.take_acknowledgements().for_each(|(reactor, reply)| queues[reactor].push(reply));
+            for (reactor, queue) in queues.into_iter().enumerate() {
+                for reply in queue {
+                    match reply {
+                        ToReactor::Deliver { topic, message } => {
+                            let (seq, record) =
+                                (message.stamp.seq, serde_json::from_slice::<serde_json::Value>(&message.payload).unwrap());
+                            let id = record["record"]["uniqueId"].as_str().and_then(RecordId::parse).expect("the id of a record");
+                            if topic == all[reactor] {
+                                order[reactor].push((seq, owner_of(id.0)));
+                            }
+                            let here = listening.iter_mut().filter(|one| one.reactor == reactor && one.left_at.is_none());
+                            for one in here.filter(|one| one.joined.topics[0].topic == topic && seq > one.joined.topics[0].from) {
+                                one.seen.push(seq);
+                            }
+                        }
+                        ToReactor::Joined { joined, .. } => {
+                            let (owner, joined_at) = (joins.expect("somebody joins"), order[reactor].len());
+                            listening.push(Listening {
+                                reactor,
+                                owner,
+                                joined: *joined,
+                                joined_at,
+                                left_at: None,
+                                seen: Vec::new(),
+                            });
+                        }
+                        ToReactor::Answer { answer, .. } => {
+                            let Answer::Altered(result) = *answer else { panic!("{answer:?}") };
+                            altered += usize::from(result.is_ok());
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+        assert_eq!(order[0], order[1], "seed {seed}: one order on all reactors");
+        assert!(order[0].is_sorted_by(|one, other| one.0 < other.0), "seed {seed}");
+        assert_eq!(order[0].len(), altered, "seed {seed}: each alteration is told once");
+        for one in &listening {
+            let later = &order[one.reactor][one.joined_at..one.left_at.unwrap_or(altered)];
+            let owed = later.iter().filter(|(_, owner)| one.owner.is_none() || one.owner == *owner).map(|(seq, _)| *seq);
+            assert_eq!(one.seen, owed.collect::<Vec<_>>(), "seed {seed}: {:?} who joined after {}", one.owner, one.joined_at);
+            between += usize::from((1..altered).contains(&one.joined_at));
+            told += one.seen.len();
+        }
+    }
+    assert!(between > 3_000 && told > 5_000, "{between} {told}");
 }
 
 #[test]
