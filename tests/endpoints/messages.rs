@@ -7,6 +7,8 @@ use crate::support::endpoints::{
 use crate::support::{Client, REACTORS, Server, Xorshift, masked};
 use fanwire::metrics::Counter;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 
 /// Two users and a token of each.
 fn users(server: &Server) -> [(Record, String); 2] {
@@ -60,20 +62,26 @@ fn ep_41_with_read_by_others_all_users_hear_everything() {
         .flat_map(|token| (0..REACTORS).map(|reactor| Listener::of_user(&server, reactor, BOARD, token)))
         .collect();
     listeners.push(Listener::open(&server, 1, BOARD, MASTER));
-    let records = [
-        Writer::of_user(&server, 3, &anna).post(BOARD, "1"),
-        Writer::of_user(&server, 2, &bert).post(BOARD, "2"),
-        Writer::master(&server, 1).post(BOARD, "3"),
+    let mut writer = Writer::of_user(&server, 3, &anna);
+    let created = writer.post(BOARD, "1");
+    let events = [
+        created.event("POST"),
+        writer.put(BOARD, &created.id, "{}").event("PUT"),
+        writer.patch(BOARD, &created.id, r#"{"a":1}"#).event("PATCH"),
+        Writer::of_user(&server, 2, &bert).post(BOARD, "2").event("POST"),
+        Writer::master(&server, 1).post(BOARD, "3").event("POST"),
+        writer.delete(BOARD, &created.id).event("DELETE"),
     ];
     for listener in &mut listeners {
-        records.iter().for_each(|record| listener.expect(&record.event("POST")));
+        events.iter().for_each(|event| listener.expect(event));
         server.expect_silence(listener);
     }
     // Who has the master key hears of the notes of everybody, too.
-    let mut master = Listener::open(&server, 0, NOTES, MASTER);
-    for token in [&anna, &bert] {
-        let record = Writer::of_user(&server, 3, token).post(NOTES, "4");
-        master.expect(&record.event("POST"));
+    let mut masters: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::open(&server, reactor, NOTES, MASTER)).collect();
+    for mut writer in [&anna, &bert].map(|token| Writer::of_user(&server, 3, token)) {
+        let created = writer.post(NOTES, "4");
+        let events = [created.event("POST"), writer.delete(NOTES, &created.id).event("DELETE")];
+        masters.iter_mut().for_each(|listener| events.iter().for_each(|event| listener.expect(event)));
     }
 }
 
@@ -84,10 +92,16 @@ fn ep_43_client_frames_mean_nothing_but_there_must_not_be_too_many() {
     listener.say("{\"type\":\"POST\"}");
     listener.client.send(masked(0x82, &[0, 255, 7]));
     listener.client.send(masked(0x81, "x".repeat(4_096).as_bytes()));
+    // One message in two frames.
+    listener.client.send([masked(0x01, b"[1,"), masked(0x80, b"2]")].concat());
     server.expect_silence(&mut listener);
-    listener.client.send(masked(0x89, b"are you there"));
-    let pong = listener.frame();
-    assert_eq!((pong.opcode, pong.payload.as_slice()), (10, &b"are you there"[..]));
+    assert_eq!(Writer::on(&server, 2).list(OPEN), [], "none of it became a record");
+    for payload in [&b"are you there"[..], b"", &[0xff; 125]] {
+        listener.client.send(masked(0x89, payload));
+        let pong = listener.frame();
+        assert_eq!((pong.head[0], pong.payload.as_slice()), (0x8a, payload));
+    }
+    server.expect_silence(&mut listener);
     listener.client.send(masked(0x81, "x".repeat(4_097).as_bytes()));
     listener.expect_close(1009, "Message too big.");
     for (bytes, code, reason) in [
@@ -154,37 +168,82 @@ fn ep_44_all_listeners_share_one_frame_per_change() {
     let mut listeners: Vec<Listener> =
         (0..EACH * REACTORS).map(|number| Listener::of_user(&server, number % REACTORS, NOTES, &anna)).collect();
     listeners.extend((0..REACTORS).map(|reactor| Listener::open(&server, reactor, NOTES, MASTER)));
-    server.settle();
-    let (encodings, deliveries) = (server.count(Counter::Encodings), server.count(Counter::Deliveries));
+    let mut numbering: Vec<Listener> = Vec::new();
     let mut writer = Writer::of_user(&server, 3, &anna);
-    for number in 1..=3u64 {
-        let record = writer.post(NOTES, &number.to_string());
-        listeners.iter_mut().for_each(|listener| listener.expect(&record.event("POST")));
-        server.settle();
-        assert_eq!(server.count(Counter::Encodings) - encodings, number);
-        assert_eq!(server.count(Counter::Deliveries) - deliveries, number * listeners.len() as u64);
+    let mut created = writer.post(NOTES, "0");
+    listeners.iter_mut().for_each(|listener| listener.expect(&created.event("POST")));
+    // Those who ask for numbers share one of their own.
+    for forms in 1..=2 {
+        for kind in ["POST", "PUT", "PATCH", "DELETE"] {
+            server.settle();
+            let (encodings, deliveries) = (server.count(Counter::Encodings), server.count(Counter::Deliveries));
+            created = match kind {
+                "POST" => writer.post(NOTES, "{}"),
+                "PUT" => writer.put(NOTES, &created.id, "{\"a\":1}"),
+                "PATCH" => writer.patch(NOTES, &created.id, "{\"b\":2}"),
+                _ => writer.delete(NOTES, &created.id),
+            };
+            let event = created.event(kind);
+            listeners.iter_mut().for_each(|listener| listener.expect(&event));
+            numbering.iter_mut().for_each(|listener| assert_eq!(numbered(&listener.text()).0, event));
+            server.settle();
+            assert_eq!(server.count(Counter::Encodings) - encodings, forms, "{kind}");
+            assert_eq!(server.count(Counter::Deliveries) - deliveries, (listeners.len() + numbering.len()) as u64);
+        }
+        let query = format!("{MASTER}&fw_seq=1");
+        numbering.extend((0..REACTORS).map(|reactor| Listener::open(&server, reactor, NOTES, &query)));
     }
 }
 
 #[test]
-fn ep_45_all_see_one_order_and_who_comes_later_sees_what_is_later() {
-    const WRITERS: usize = 4;
-    const EACH: usize = 40;
+fn ep_45_all_see_one_order_and_who_comes_later_sees_all_that_is_later_and_nothing_else() {
+    const WRITERS: usize = REACTORS;
+    const EACH: usize = 60;
     let server = Server::with_endpoints("");
-    let mut early: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::open(&server, reactor, OPEN, "fw_seq=1")).collect();
     let door = *server;
-    let mut late: Vec<(Vec<Record>, Listener)> = Vec::new();
+    let mut early: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::open(&door, reactor, OPEN, "fw_seq=1")).collect();
+    let (mut late, halted) = (Vec::new(), AtomicUsize::new(0));
     std::thread::scope(|threads| {
-        for number in 0..WRITERS {
-            threads.spawn(move || {
-                let mut writer = Writer::on(&door, number);
-                (0..EACH).for_each(|count| drop(writer.post(OPEN, &format!("\"{number} {count}\""))));
-            });
-        }
-        for number in 0..20 {
-            // Everything up to here was committed before the socket was opened.
-            let before = Writer::on(&door, number % REACTORS).list(OPEN);
-            late.push((before, Listener::open(&door, (number + 1) % REACTORS, OPEN, "fw_seq=1")));
+        // Half of the changes wait until somebody has come in while nothing changed.
+        let mut gates = Vec::new();
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let (gate, opened) = channel::<()>();
+                gates.push(gate);
+                let halted = &halted;
+                threads.spawn(move || {
+                    let mut random = Xorshift(number as u64 + 1);
+                    let mut writer = Writer::on(&door, number);
+                    let mut mine: Vec<String> = Vec::new();
+                    for count in 0..EACH {
+                        if count == EACH / 2 {
+                            halted.fetch_add(1, SeqCst);
+                            assert!(opened.recv().is_err(), "it is dropped");
+                        }
+                        let known = (!mine.is_empty()).then(|| random.below(mine.len() as u64) as usize);
+                        match (random.below(3), known) {
+                            (0, Some(place)) => drop(writer.put(OPEN, &mine[place], &count.to_string())),
+                            (1, Some(place)) => drop(writer.patch(OPEN, &mine[place], &format!("{{\"{number}\":{count}}}"))),
+                            _ => mine.push(writer.post(OPEN, &format!("\"{number} {count}\"")).id),
+                        }
+                    }
+                })
+            })
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            let nothing_changes = halted.load(SeqCst) == WRITERS && !gates.is_empty();
+            if late.len() < 40 || nothing_changes {
+                let number = late.len();
+                let mut readers = [0, 2].map(|more| Writer::on(&door, (number + more) % REACTORS));
+                let before = readers[0].list(OPEN);
+                let listener = Listener::open(&door, (number + 1) % REACTORS, OPEN, "fw_seq=1");
+                late.push(Late { before, listener, after: readers[1].list(OPEN) });
+            }
+            // One that has failed fails the test; the others must not wait for it.
+            if nothing_changes || writers.iter().any(|writer| writer.is_finished()) {
+                gates.clear();
+            }
+            std::thread::yield_now();
         }
     });
     let all: Vec<(String, u64)> = (0..WRITERS * EACH).map(|_| numbered(&early[0].text())).collect();
@@ -193,16 +252,32 @@ fn ep_45_all_see_one_order_and_who_comes_later_sees_what_is_later() {
         let other: Vec<(String, u64)> = (0..WRITERS * EACH).map(|_| numbered(&listener.text())).collect();
         assert_eq!(other, all);
     }
-    server.settle();
-    for (before, mut listener) in late {
-        let mut seen = Vec::new();
-        while listener.has_bytes() {
-            seen.push(numbered(&listener.text()));
-        }
-        assert_eq!(seen, all[all.len() - seen.len()..], "the end of the same order");
-        let events: Vec<String> = before.iter().map(|record| record.event("POST")).collect();
-        assert!(events.iter().all(|event| seen.iter().all(|(text, _)| text != event)), "nothing from before");
+    early.iter_mut().for_each(|listener| server.expect_silence(listener));
+    // How many changes had been committed when these records were read: none goes, so the newest change is that of one of them.
+    let committed = |records: &[Record]| {
+        let kinds = ["POST", "PUT", "PATCH"];
+        let events = records.iter().flat_map(|record| kinds.map(|kind| record.event(kind)));
+        let places = events.filter_map(|event| all.iter().position(|(text, _)| *text == event));
+        places.max().map_or(0, |newest| newest + 1)
+    };
+    assert!(
+        late.iter().any(|one| committed(&one.before) == WRITERS * EACH / 2 && one.before == one.after),
+        "between both halves"
+    );
+    for mut one in late {
+        let seen = rest(&server, &mut one.listener);
+        let begins = all.len() - seen.len();
+        assert_eq!(seen, all[begins..], "the end of the same order");
+        let (before, after) = (committed(&one.before), committed(&one.after));
+        assert!(before <= begins && begins <= after, "opened between {before} and {after}, it begins with {begins}");
     }
+}
+
+/// Who opens while others write, and the records that were there just before and just after.
+struct Late {
+    before: Vec<Record>,
+    listener: Listener,
+    after: Vec<Record>,
 }
 
 #[test]
