@@ -4,7 +4,7 @@ use crate::support::client::UPGRADE;
 use crate::support::endpoints::{
     BOARD, CALM, CHANGED, COOKIE, EXPIRED, HOSTS, JSON, KEY, Listener, MASTER, MASTER_KEY, NO_ORIGIN, NO_TOKEN, NOT_VALID, NOTES,
     OPEN, OTHER_KEY, PASSWORD, PATH, PATIENT, TOO_MANY_REQUESTS, UNKNOWN_TOKEN, USERS, Writer, bearer, both, credentials,
-    dev_endpoints, expect_refusal, origin, target, upgrade_at,
+    dev_endpoints, expect_refusal, expect_rejected, expect_served, origin, target, upgrade_at,
 };
 use crate::support::{Client, LISTEN, REACTORS, Server, log, masked};
 use fanwire::config::Config;
@@ -13,15 +13,21 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+/// The checks are the same for WebSockets and HTTP.
 #[track_caller]
 fn opens(server: &Server, target: &str, fields: &str) {
+    expect_served(server, "localhost", target, fields);
+}
+
+#[track_caller]
+fn opens_socket(server: &Server, target: &str, fields: &str) {
     let mut listener = Listener::with(server, 1, target, fields);
     server.expect_silence(&mut listener);
 }
 
 #[track_caller]
 fn refuses(server: &Server, target: &str, fields: &str, reason: &str) {
-    expect_refusal(Client::on(server, 2), target, fields, 4000, reason);
+    expect_rejected(server, "localhost", target, fields, reason);
 }
 
 #[test]
@@ -217,30 +223,38 @@ fn ep_06_the_configuration_check_refuses_names_that_break_the_rule() {
 #[test]
 fn ep_07_other_versions_and_routes_are_not_found() {
     let server = Server::with_endpoints("");
-    for path in ["/api/2/ce", "/api/1/cf", "/api/1/cee", "/api/ce", "/API/1/ce"] {
+    let mut writer = Writer::on(&server, 2);
+    for path in ["/api/2/ce", "/api/1/cf", "/api/1/cee", "/api/ce", "/API/1/ce", "/api/1", "/api/1//ce", "/x/api/1/ce"] {
         let target = format!("{path}/{OPEN}?key={KEY}");
         let mut client = Client::on(&server, 1);
         assert_eq!(client.ask_upgrade(&target, "").status, 404, "{target}");
-        assert_eq!(Client::on(&server, 1).get(&target).status, 404, "{target}");
+        for (method, body) in [("GET", ""), ("POST", "1"), ("DELETE", ""), ("OPTIONS", "")] {
+            assert_eq!(writer.call(method, &target, JSON, body.as_bytes()).status, 404, "{method} {target}");
+        }
     }
 }
 
 #[test]
 fn ep_08_unlisted_parameters_are_ignored_and_the_key_is_decoded() {
     let server = Server::with_endpoints(PATIENT);
-    for more in [
-        "x=1",
-        "uniqueId=a&uniqueId=b&dataOnly=true&jsonata=$&login=true&logout=true&strategy=none",
-        "KEY=x&Key=y",
-        "fw_limit=no&fw_after=no&fw_unknown",
-        "a&&=&=b&%zz",
-    ] {
+    for more in
+        ["x=1", "KEY=x&Key=y", "a&&=&=b&%zz", "masterkey=x&MasterKey=y", "fw_unknown=1&fw_seq=x", "strategy=none&login=yes"]
+    {
         opens(&server, &target(OPEN, more), "");
+    }
+    // Those of HTTP.
+    for more in [
+        "uniqueId=a&uniqueId=b&dataOnly=true&jsonata=$&login=true&logout=true&strategy=none",
+        "fw_limit=no&fw_after=no&fw_unknown",
+    ] {
+        opens_socket(&server, &target(OPEN, more), "");
     }
     opens(&server, &format!("{PATH}/{OPEN}?%6Bey=%64{}", &KEY[1..]), "");
     let encoded: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
     opens(&server, &format!("{PATH}/{OPEN}?x=1&key={encoded}&y"), "");
-    refuses(&server, &format!("{PATH}/{OPEN}?KEY={KEY}"), "", NOT_VALID);
+    let other_case = format!("{PATH}/{OPEN}?KEY={KEY}");
+    expect_refusal(Client::on(&server, 1), &other_case, "", 4000, NOT_VALID);
+    assert_eq!(Client::on(&server, 1).get(&other_case).text(), r#"{"error":"Missing API Key."}"#);
     refuses(&server, &format!("{PATH}/{OPEN}?key=%2564{}", &KEY[1..]), "", NOT_VALID);
 }
 
@@ -307,7 +321,8 @@ fn ep_13_a_valid_master_key_skips_origin_and_token() {
         opens(&server, &target(endpoint, right), &evil);
     }
     // The key is needed all the same.
-    refuses(&server, &format!("{PATH}/{OPEN}?{right}"), "", NOT_VALID);
+    expect_refusal(Client::on(&server, 1), &format!("{PATH}/{OPEN}?{right}"), "", 4000, NOT_VALID);
+    assert_eq!(Client::on(&server, 1).get(&format!("{PATH}/{OPEN}?{right}")).status, 403);
     refuses(&server, &format!("{PATH}/{OPEN}?key={OTHER_KEY}&{right}"), "", NOT_VALID);
     for wrong in ["masterKey=x", "masterKey=", &format!("{right}&{right}"), &format!("MasterKey={MASTER_KEY}")] {
         opens(&server, &target(OPEN, wrong), "");
@@ -505,11 +520,11 @@ fn ep_26_a_wrong_master_key_is_a_failure_too_and_one_of_its_request() {
     let wrong = "masterKey=wrong";
     let with_token = target(NOTES, &format!("{wrong}&accessToken={UNKNOWN_TOKEN}"));
     let mut http = Client::on(&server, 3);
-    opens(&server, &target(OPEN, wrong), "");
+    opens_socket(&server, &target(OPEN, wrong), "");
     assert_eq!(http.get(&target(OPEN, wrong)).status, 200);
-    refuses(&server, &target(NOTES, wrong), "", NO_TOKEN);
+    expect_refusal(Client::on(&server, 1), &target(NOTES, wrong), "", 4000, NO_TOKEN);
     assert_eq!(http.get(&target(NOTES, wrong)).status, 401);
-    refuses(&server, &with_token, "", NO_TOKEN);
+    expect_refusal(Client::on(&server, 2), &with_token, "", 4000, NO_TOKEN);
     assert_eq!(http.get(&with_token).status, 401, "the sixth");
     expect_refusal(Client::on(&server, 1), &target(NOTES, ""), "", 1013, TOO_MANY_REQUESTS);
     expect_refusal(Client::on(&server, 1), &with_token, "", 1013, TOO_MANY_REQUESTS);

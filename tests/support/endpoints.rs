@@ -159,6 +159,30 @@ impl Listener {
     }
 }
 
+/// The checks let a WebSocket in, and then a reading over HTTP.
+#[track_caller]
+pub fn expect_served(server: &Server, host: &'static str, target: &str, fields: &str) {
+    let mut listener = Listener::at(server, 1, host, target, fields);
+    server.expect_silence(&mut listener);
+    let answer = Writer::at(server, 2, host).call("GET", target, fields, b"");
+    assert_eq!(answer.status, 200, "{target} {fields}: {answer:?}");
+}
+
+/// The checks turn a WebSocket away, and a reading over HTTP, for the same reason.
+#[track_caller]
+pub fn expect_rejected(server: &Server, host: &'static str, target: &str, fields: &str, reason: &str) {
+    expect_refusal_at(Client::on(server, 2), host, target, fields, 4000, reason);
+    let answer = Writer::at(server, 1, host).call("GET", target, fields, b"");
+    let status = match reason {
+        NOT_VALID => 400,
+        NO_ORIGIN => 403,
+        NO_TOKEN => 401,
+        _ => panic!("no reason of a check: {reason}"),
+    };
+    let expected = format!("{{\"error\":\"{reason}\"}}");
+    assert_eq!((answer.status, answer.text()), (status, expected.as_str()), "{target} {fields}");
+}
+
 /// The request is answered with a 101 and then, at once, this close; the connection ends when it is answered.
 #[track_caller]
 pub fn expect_refusal(client: Client, target: &str, fields: &str, code: u16, reason: &str) {
