@@ -139,11 +139,29 @@ mod tests {
 
     /// For a WebSocket, or a GET.
     fn ask(dialect: &Endpoints, socket: bool, target: &str, fields: &[(&str, &str)], peer: IpAddr) -> Asking {
+        ask_while(Default::default(), dialect, socket, target, fields, peer)
+    }
+
+    /// What the server says of itself.
+    #[derive(Clone, Copy, Default)]
+    struct State {
+        draining: bool,
+        full: bool,
+    }
+
+    fn ask_while(
+        State { draining, full }: State,
+        dialect: &Endpoints,
+        socket: bool,
+        target: &str,
+        fields: &[(&str, &str)],
+        peer: IpAddr,
+    ) -> Asking {
         let target = format!("/api/1/ce/{target}");
         let fields = if socket { [&UPGRADE, fields].concat() } else { fields.to_vec() };
         let (version, body) = (Version::Http11, BodyLength::None);
         let head = Head { method: "GET", target: &target, version, fields, body, keep_alive: true, expects_continue: false };
-        let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: NOW, draining: false, full: false };
+        let request = Request { head: &head, door: Door::Public, peer, reactor: 0, now: NOW, draining, full };
         let mut actions = Actions::new(NOW);
         let mut asking = Asking { session: None, wished: Vec::new() };
         match dialect.open(&request, &mut actions).expect("a path of the dialect") {
@@ -237,6 +255,27 @@ mod tests {
             assert_eq!(ask(&dialect, socket, &format!("p/open?{key}"), &[], peer(2)).wished.len(), 1);
             assert_eq!(take_key_work(), work);
         }
+    }
+
+    #[test]
+    fn ep_22_a_server_that_stops_or_is_full_says_so_before_it_looks_at_anything_and_counts_nothing() {
+        let dialect = dialect(&text("limits.failures_per_minute_per_address = 1", PROJECT, ""));
+        let stops = State { draining: true, full: false };
+        let both = State { draining: true, full: true };
+        let is_full = State { draining: false, full: true };
+        for socket in [true, false] {
+            let draining = code(socket, 1001, 503, "Server is draining.");
+            let full = code(socket, 1013, 429, "Too many connections.");
+            for (state, told) in [(stops, &draining), (both, &draining), (is_full, &full)] {
+                for target in ["p/open".to_owned(), "p/unknown?key=x".to_owned(), format!("p/open?key={KEY}&masterKey=wrong")] {
+                    let fields = [("Origin", "https://evil.example"), ("Authorization", TOKEN)];
+                    let asking = ask_while(state, &dialect, socket, &target, &fields, peer(1));
+                    assert_eq!(asking.wished, [told.as_str()], "{target}");
+                }
+            }
+        }
+        assert_eq!(ask(&dialect, true, "p/open?key=x", &[], peer(1)).wished, [code(true, 4000, 400, NOT_VALID)]);
+        assert_eq!(ask(&dialect, true, "p/open?key=x", &[], peer(1)).wished, [code(true, 1013, 429, TOO_MANY)]);
     }
 
     #[test]
