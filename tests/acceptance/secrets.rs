@@ -55,6 +55,7 @@ users = [ {{ username = "configured", password_hash = "$argon2id$v=19$m=19456,t=
 [[endpoints.rested.projects]]
 name = "other"
 key = "{OTHER_KEY}"
+allowed_origins = ["https://shop.example"]
 [[endpoints.rested.projects.endpoints]]
 name = "other/open"
 "#
@@ -181,6 +182,12 @@ fn visit(heard: &mut Heard) -> Vec<String> {
     heard.ask("GET", &format!("{notes}&accessToken={GUESSED_TOKEN}"), "", "", 401);
     heard.turned_away(&notes, &bearer(GUESSED_TOKEN), 4000);
     heard.turned_away(&notes, &format!("Cookie: __Secure-rested-access-token={GUESSED_TOKEN}\r\n"), 4000);
+    // From where nobody may ask, with everything else that there is.
+    let other = format!("other/open?key={OTHER_KEY}&masterKey={GUESSED_MASTER}&accessToken={GUESSED_TOKEN}&password={SHORT}");
+    let guessed = format!("Cookie: __Secure-rested-access-token={GUESSED_TOKEN}\r\n");
+    let evil = format!("Origin: https://evil.example\r\n{}{guessed}", bearer(GUESSED_TOKEN));
+    heard.ask("POST", &other, &evil, &user("anna", RIGHT), 403);
+    heard.turned_away(&other, &evil, 4000);
     // Those that do, and what is wrong with the rest.
     for fields in [bearer(&cookie), format!("Cookie: __Secure-rested-access-token={cookie}\r\n")] {
         heard.ask("POST", &notes, &fields, "1", 201);
@@ -211,6 +218,16 @@ fn visit(heard: &mut Heard) -> Vec<String> {
     heard.ask("GET", &format!("examples/open/{KEY}?key={KEY}"), "", "", 400);
     heard.ask("POST", &format!("{users}&logout=true&accessToken={header}"), "", "", 204);
     heard.ask("POST", &format!("{users}&logout=true&accessToken={header}"), "", "", 401);
+    // After too many failures none is told what is wrong.
+    let mut client = Client::connect(heard.address);
+    let mut refused = || client.get(&format!("/api/1/ce/examples/open?key={GUESSED_KEY}")).status;
+    while refused() == 400 {}
+    for (target, fields) in
+        [(&other, &evil), (&notes, &bearer(GUESSED_TOKEN)), (&format!("{notes}&masterKey={GUESSED_MASTER}"), &evil)]
+    {
+        heard.ask("POST", target, fields, &user("anna", RIGHT), 429);
+        heard.turned_away(target, fields, 1013);
+    }
     vec![cookie, header]
 }
 
