@@ -170,7 +170,7 @@ for (const document of DOCUMENTS) {
     await assertDocumented(document, server, first, printed);
   });
 
-  test(`${document.name}: a key that is not valid can be read as the reason of the close`, async (t) => {
+  test(`ep_28_the_javascript_of_${document.name} prints a key that is not valid as the reason of the close`, async (t) => {
     const server = await startServer(t);
     const expected = ["Close ", { code: 4000, reason: "Endpoint or API Key not valid.", wasClean: true }];
     const code = await sample(document, server, "0".repeat(32));
