@@ -389,8 +389,9 @@ fn ep_23_the_101_and_the_close_are_one_write_and_two_seconds_end_it() {
         server.advance(0.2);
         assert_eq!(ended(), before + 1, "{target}");
         client.expect_end();
-        // One that answers is not kept waiting.
+        // One that answers is not kept waiting: no time passes.
         expect_refusal(Client::on(&server, 1), &target, &fields, 4000, reason);
+        server.wait_until("it is gone", |_| ended() == before + 2);
     }
 }
 
