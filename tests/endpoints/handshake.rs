@@ -453,6 +453,12 @@ fn ep_25_a_broken_upgrade_stays_http() {
         assert_eq!((answer.status, answer.field("Sec-WebSocket-Version")), (426, Some("13")), "{version}");
     }
     assert_eq!(ask("GET", "Sec-WebSocket-Version: 13\r\n", "").status, 426);
+    // Without any of it, it is a reading, whatever version is named; and only a GET asks for a socket.
+    let plain = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (method, from, status, text) in [("GET", plain, 200, "[]"), ("DELETE", "", 400, r#"{"error":"uniqueId is required."}"#)] {
+        let answer = ask(method, from, "");
+        assert_eq!((answer.status, answer.text()), (status, text), "{method}");
+    }
     let long = format!("Sec-WebSocket-Version: 13\r\nX: {}", "x".repeat(8_192));
     assert_eq!(ask("GET", "Sec-WebSocket-Version: 13", &long).status, 431);
     // These come first: nothing of the target is looked at.

@@ -31,17 +31,21 @@ fn ep_04_names_with_the_same_first_segment_are_independent() {
 fn ep_40_only_the_owner_of_a_record_hears_of_it() {
     let server = Server::with_endpoints("");
     let [(_, anna), (_, bert)] = users(&server);
-    let mut annas: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::of_user(&server, reactor, NOTES, &anna)).collect();
+    // Hers are those of all her sessions.
+    let tokens = [&anna, &Writer::on(&server, 0).login(USERS, "anna")];
+    let mut annas: Vec<Listener> =
+        (0..2 * REACTORS).map(|number| Listener::of_user(&server, number / 2, NOTES, tokens[number % 2])).collect();
     let mut bert = Listener::of_user(&server, 1, NOTES, &bert);
     let mut writer = Writer::of_user(&server, 3, &anna);
     let created = writer.post(NOTES, r#"{"text":"mine"}"#);
     let put = writer.put(NOTES, &created.id, "2");
     let patched = writer.patch(NOTES, &created.id, r#"{"a":1}"#);
+    // Whoever changes it: the record is hers.
+    let by_master = Writer::master(&server, 1).put(NOTES, &created.id, "3");
     let deleted = writer.delete(NOTES, &created.id);
     for listener in &mut annas {
-        for (kind, record) in [("POST", &created), ("PUT", &put), ("PATCH", &patched), ("DELETE", &deleted)] {
-            listener.expect(&record.event(kind));
-        }
+        let changes = [("POST", &created), ("PUT", &put), ("PATCH", &patched), ("PUT", &by_master), ("DELETE", &deleted)];
+        changes.iter().for_each(|(kind, record)| listener.expect(&record.event(kind)));
         server.expect_silence(listener);
     }
     server.expect_silence(&mut bert);

@@ -1,4 +1,4 @@
-//! EP-53 and EP-54: clients that read slowly, or not at all.
+//! EP-44, EP-53 and EP-54: clients that read slowly, or not at all.
 
 use crate::support::endpoints::{CALM, Listener, OPEN, Writer, numbered, target};
 use crate::support::{Client, Server};
@@ -91,10 +91,11 @@ fn ep_53_who_is_outrun_by_the_log_is_closed_and_has_no_gap_before() {
 }
 
 #[test]
-fn ep_54_a_slow_reader_inside_of_the_window_gets_every_message_in_order() {
+fn ep_54_ep_44_a_slow_reader_inside_of_the_window_gets_every_message_in_order_and_the_frames_of_others() {
     let server = Server::with_endpoints(CALM);
     let mut writer = Writer::on(&server, 3);
     let mut slow = never_reading(&server, 1);
+    let mut fast = Listener::open(&server, 2, OPEN, "fw_seq=1");
     let mut texts = Vec::new();
     let mut lagging = 0;
     while lagging < 100 {
@@ -106,6 +107,7 @@ fn ep_54_a_slow_reader_inside_of_the_window_gets_every_message_in_order() {
             }
         };
         texts.push(record);
+        fast.text();
         server.settle();
         lagging += usize::from(server.count(Counter::Lagging) > 0);
         assert!(texts.len() < 1_000, "more than the kernel holds");
@@ -122,4 +124,7 @@ fn ep_54_a_slow_reader_inside_of_the_window_gets_every_message_in_order() {
     let record = writer.post(OPEN, "1");
     assert_eq!(numbered(&slow.text()).0, record.event("POST"));
     assert_eq!((server.count(Counter::LagEnded), server.count(Counter::DroppedTooSlow)), (1, 0));
+    fast.text();
+    server.settle();
+    assert_eq!(server.count(Counter::Encodings), texts.len() as u64 + 1, "what is read from the log is not made again");
 }
