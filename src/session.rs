@@ -117,6 +117,9 @@ pub trait Session: Send {
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions);
 
+    /// So many frames of a message came, but for its last one, which is received as the message.
+    fn fragments(&mut self, _count: u32, _actions: &mut Actions) {}
+
     /// The hub attached every topic of a join. Backlog and live messages follow.
     fn joined(&mut self, _joined: &Joined, _actions: &mut Actions) {}
 

@@ -516,13 +516,19 @@ impl<T: Transport> Reactor<T> {
             let limits =
                 DecoderLimits { message_bytes_max: limits.message_bytes_max, fragments_max: limits.message_fragments_max };
             match decoder.decode(&mut input[taken..], &limits) {
-                Ok((count, None)) => {
+                Ok((count, event)) => {
                     taken += count;
-                    break;
-                }
-                Ok((count, Some(event))) => {
-                    taken += count;
-                    self.frame(index, event);
+                    let is_all = event.is_none();
+                    if let Some(event) = event {
+                        self.frame(index, event);
+                    }
+                    let fragments = decoder.take_fragments();
+                    if fragments > 0 {
+                        self.call(index, |session, actions| session.fragments(fragments, actions));
+                    }
+                    if is_all {
+                        break;
+                    }
                 }
                 Err(violation) => {
                     self.violated(index, violation);

@@ -72,6 +72,8 @@ pub struct Decoder {
     frame: Option<Frame>,
     /// The message that a data frame has begun and none has ended.
     message: Option<Message>,
+    /// Frames of messages that have begun and are not the last ones of theirs, until somebody asks.
+    fragments: u32,
     /// What has arrived of a control frame; beside the message, since it may come between two fragments.
     control: Vec<u8>,
     /// What the last event borrows.
@@ -160,6 +162,11 @@ impl Decoder {
             },
         };
         Ok((consumed, event))
+    }
+
+    /// How many frames have begun since this was asked last that no event tells of: all of a message but the last one.
+    pub fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.fragments)
     }
 
     /// Nothing is unfinished: the decoder may be dropped and made anew.
@@ -275,6 +282,7 @@ impl Decoder {
                     return Err(Violation::TooBig);
                 }
                 self.message = Some(Message { fragments: fragments + 1, payload });
+                self.fragments += u32::from(!fields.is_final);
                 PartOf::Message { is_last: fields.is_final }
             }
         };
@@ -422,6 +430,27 @@ mod tests {
     }
 
     // In the tables below most masks are 00 00 00 00, so that payloads can be read.
+
+    #[test]
+    fn frames_that_end_no_message_are_counted_however_they_come() {
+        let input = b"\x01\x81\0\0\0\0a\x89\x80\0\0\0\0\x00\x80\0\0\0\0\x80\x81\0\0\0\0b\x81\x80\0\0\0\0\x02\x81\0\0\0\0a\x00";
+        for bytes in 1..=input.len() {
+            let (mut decoder, mut counted, mut events) = (Decoder::default(), 0, 0);
+            for piece in input.chunks(bytes) {
+                let (mut piece, mut taken) = (piece.to_vec(), 0);
+                loop {
+                    let (count, event) = decoder.decode(&mut piece[taken..], &LIMITS).unwrap();
+                    (taken, events) = (taken + count, events + usize::from(event.is_some()));
+                    let is_all = event.is_none();
+                    counted += decoder.take_fragments();
+                    if is_all {
+                        break;
+                    }
+                }
+            }
+            assert_eq!((counted, events), (3, 3), "{bytes} bytes at a time");
+        }
+    }
 
     #[test]
     fn good_frames_become_events() {

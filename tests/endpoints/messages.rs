@@ -164,6 +164,33 @@ fn ep_43_the_21st_frame_within_ten_seconds_closes() {
 }
 
 #[test]
+fn ep_43_each_frame_of_a_message_counts() {
+    let server = Server::with_endpoints(CALM);
+    // A message that has begun, and so many frames of it; the last of them ends it or not.
+    let frames = |count: usize, last: u8| {
+        let middle = masked(0x00, b"x").repeat(count - 2);
+        [masked(0x01, b"x"), middle, masked(last, b"x")].concat()
+    };
+    for (twenty, one_more) in [
+        (frames(20, 0x80), masked(0x82, b"x")),
+        (frames(20, 0x00), masked(0x80, b"x")),
+        (frames(20, 0x00), masked(0x00, b"x")),
+        ([frames(10, 0x80), frames(10, 0x80)].concat(), frames(2, 0x00)),
+    ] {
+        let mut listener = Listener::open(&server, 1, OPEN, "");
+        listener.client.send(twenty);
+        server.expect_silence(&mut listener);
+        listener.client.send(one_more);
+        listener.expect_close(1008, "Too many messages.");
+    }
+    for at_once in [frames(21, 0x80), frames(21, 0x00), frames(60, 0x80)] {
+        let mut listener = Listener::open(&server, 2, OPEN, "");
+        listener.client.send(at_once);
+        listener.expect_close(1008, "Too many messages.");
+    }
+}
+
+#[test]
 fn ep_44_all_listeners_share_one_frame_per_change() {
     const EACH: usize = 5;
     let server = Server::with_endpoints("");

@@ -370,6 +370,15 @@ impl Session for Connection {
         }
     }
 
+    fn fragments(&mut self, count: u32, actions: &mut Actions) {
+        for _ in 0..count {
+            // The first one that is too many ends it.
+            if self.extra().frames.len() <= FRAMES_MAX {
+                self.count_frame(actions);
+            }
+        }
+    }
+
     fn joined(&mut self, joined: &Joined, actions: &mut Actions) {
         let stage = self.take_stage();
         if self.is_expired(actions.now) {
