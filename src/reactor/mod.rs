@@ -134,6 +134,8 @@ const FLUSH_SLICE: usize = 1024;
 const INBOX_TURN: usize = 4096;
 /// Connections reviewed in one turn after the rules changed, or told of an announcement.
 const REVIEW_SLICE: u32 = 1024;
+/// Connections whose timers are looked at in one turn: a tick may hold those of many that end together.
+const TIMER_SLICE: usize = 1024;
 
 pub struct Reactor<T> {
     index: u16,
@@ -184,6 +186,7 @@ pub struct Reactor<T> {
     actions: Actions,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
+    /// What came out of the wheel and was not looked at yet.
     due: Vec<(u32, u32)>,
 }
 
@@ -378,6 +381,7 @@ impl<T: Transport> Reactor<T> {
             || self.inbox_waits
             || self.reviewing.is_some()
             || !self.announced.is_empty()
+            || !self.due.is_empty()
             || !self.dead.is_empty()
     }
 
@@ -634,7 +638,7 @@ impl<T: Transport> Reactor<T> {
     fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.now.micros, &mut due);
-        for (index, tick) in due.drain(..) {
+        for (index, tick) in due.drain(..due.len().min(TIMER_SLICE)) {
             let Some(slot) = self.connections.get_mut(index) else { continue };
             if slot.scheduled > self.tick {
                 // A later round of the same wheel slot, or an entry that an earlier deadline replaced: the wheel can't

@@ -1,6 +1,7 @@
 //! The reactor over sockets that a test holds in its hand, with the real hub, a small dialect and a clock that stands.
 
 mod bodies;
+mod closing;
 mod documents;
 mod prefixed;
 mod working;
@@ -12,7 +13,9 @@ use super::working::{Pools, Work};
 use super::{Control, Event, Limits, PROMPT_LISTENERS_MAX, READ_TURN_BYTES, Reactor, listener};
 use crate::access::SharedAccess;
 use crate::clock::{Clock, Now};
-use crate::exchange::{Answer, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId};
+use crate::exchange::{
+    Answer, EndpointSettings, Join, JoinTopic, Joined, JoinedTopic, Question, Selection, StartAt, SubscriptionId, TopicId,
+};
 use crate::http::response::Response;
 use crate::hub::request::{Origin, ToHub, ToReactor, Token};
 use crate::hub::thread::Port;
@@ -159,12 +162,17 @@ fn limits() -> Limits {
 
 impl House {
     fn new(limits: Limits) -> House {
-        let now = Now { micros: 1_000_000, unix_micros: 1_795_191_466_000_000 };
-        let metrics = Arc::new(Metrics::new(1));
-        let settings = Settings::default();
         let mut encoders = Encoders::default();
         let encoding = encoders.add("plain".into(), Arc::new(Plain));
         let registry = Registry::new(vec![Arc::new(Small { encoding })], encoders, SharedAccess::default());
+        House::of(registry, Vec::new(), limits)
+    }
+
+    /// Of these dialects, and with these endpoints.
+    fn of(registry: Registry, endpoints: Vec<EndpointSettings>, limits: Limits) -> House {
+        let now = Now { micros: 1_000_000, unix_micros: 1_795_191_466_000_000 };
+        let metrics = Arc::new(Metrics::new(1));
+        let settings = Settings { endpoints, ..Settings::default() };
         let work = Rc::new(RefCell::new(VecDeque::new()));
         let waiting = work.clone();
         let workers = Box::new(move |work| {
