@@ -183,8 +183,12 @@ impl Client {
 
     /// `fields` are whole lines.
     pub fn ask(&mut self, method: &str, target: &str, fields: &str, body: &str) {
-        let length = if method == "GET" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-        self.send(format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}{fields}\r\n{body}"));
+        self.send(request(method, target, fields, body));
+    }
+
+    /// Of a server that may die; `None`: the connection broke before the answer.
+    pub fn try_ask(&mut self, method: &str, target: &str, fields: &str, body: &str) -> Option<Answer> {
+        self.try_send(request(method, target, fields, body)).then(|| self.try_answer()).flatten()
     }
 
     #[track_caller]
@@ -262,6 +266,11 @@ impl Answer {
         let tag = self.field("Etag").and_then(|etag| etag.strip_prefix("W/")).unwrap_or_else(|| panic!("no tag: {}", self.head));
         cursor(tag, time)
     }
+}
+
+fn request(method: &str, target: &str, fields: &str, body: &str) -> String {
+    let length = if method == "GET" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{length}{fields}\r\n{body}")
 }
 
 /// A masked frame; `first` is its first byte (0x81 text, 0x89 ping, 0x88 close).

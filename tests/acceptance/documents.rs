@@ -44,9 +44,7 @@ fn write_until_the_end(address: SocketAddr, document: usize, from: u64) -> (Opti
     let mut answered = None;
     for value in from.. {
         let body = value.to_string();
-        let head = format!("PUT {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", path(document), body.len());
-        let answer = client.try_send(format!("{head}{}\r\n{body}", service())).then(|| client.try_answer()).flatten();
-        let Some(answer) = answer else { return (answered, value) };
+        let Some(answer) = client.try_ask("PUT", &path(document), &service(), &body) else { return (answered, value) };
         assert!([200, 201].contains(&answer.status), "{answer:?}");
         answered = Some((version_of(&answer.body), value));
     }

@@ -8,6 +8,7 @@ mod hostile;
 mod metrics;
 mod process;
 mod read_your_writes;
+mod records;
 mod resume;
 mod secrets;
 mod shared_topics;

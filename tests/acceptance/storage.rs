@@ -24,7 +24,7 @@ impl House {
         House::delivering(test, "after_commit")
     }
 
-    fn delivering(test: &str, deliver: &str) -> House {
+    pub fn delivering(test: &str, deliver: &str) -> House {
         let directory = directory(test);
         let file = directory.join("fanwire.toml");
         let configuration = format!(
@@ -70,7 +70,8 @@ topics = ["*"]
 name = "listener"
 token = "{TOKEN}"
 topics = ["*"]
-"#
+{}"#,
+            crate::records::configuration()
         );
         std::fs::write(&file, configuration).unwrap();
         House { file: file.to_str().unwrap().to_owned(), directory }
@@ -111,11 +112,7 @@ fn publish(client: &mut Client, entries: &[(String, String, String)]) -> Option<
     let body: Vec<String> =
         entries.iter().map(|(topic, data, id)| format!(r#"{{"topic":"{topic}","data":{data},"id":"{id}"}}"#)).collect();
     let body = format!("[{}]", body.join(","));
-    let request = format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{FIELDS}\r\n{body}", body.len());
-    if !client.try_send(request) {
-        return None;
-    }
-    let answer = client.try_answer()?;
+    let answer = client.try_ask("POST", "/publish", FIELDS, &body)?;
     assert_eq!(answer.status, 200, "{answer:?}");
     Some(parse(&answer.body, entries))
 }
@@ -429,11 +426,9 @@ fn a_process_that_dies_before_anything_is_stored_has_its_stamps_to_itself() {
         let (process, address) = house.start();
         // The first one leaves something; for the others nothing has to be committed before they answer.
         let body = format!(r#"{{"topic":"sa","data":1,"store":{}}}"#, round == 0);
-        let request =
-            format!("POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{FIELDS}\r\n{body}", body.len());
         let mut client = Client::connect(address);
-        assert!(client.try_send(request));
-        let answer = client.try_answer().unwrap();
+        client.ask("POST", "/publish", FIELDS, &body);
+        let answer = client.answer();
         kill(process);
         let answer: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
         let number = |name: &str| answer[name].as_u64().unwrap();
