@@ -244,6 +244,21 @@ impl Client {
         String::from_utf8(frame.payload).unwrap()
     }
 
+    /// The next frame is a close with this code, but for pings; it is answered, and the connection ends. Returns the reason.
+    #[track_caller]
+    pub fn expect_goodbye(&mut self, code: u16) -> String {
+        let frame = loop {
+            let frame = self.try_frame().expect("a frame before the end");
+            if frame.first != 0x89 {
+                break frame;
+            }
+        };
+        assert_eq!((frame.first, frame.payload.get(..2)), (0x88, Some(&code.to_be_bytes()[..])), "{frame:?}");
+        self.send(masked(0x88, &code.to_be_bytes()));
+        self.expect_end();
+        String::from_utf8(frame.payload[2..].to_vec()).unwrap()
+    }
+
     /// The next frame is a close with this code; then the connection ends. Returns the reason.
     #[track_caller]
     pub fn expect_close(&mut self, code: u16) -> String {

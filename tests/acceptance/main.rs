@@ -6,6 +6,7 @@ mod documents;
 mod fan_out;
 mod hostile;
 mod metrics;
+mod options;
 mod process;
 mod read_your_writes;
 mod records;

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
+pub const KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
 const MASTER: &str = "master-key-of-examples";
-const OPEN: &str = "examples/open";
-const NOTES: &str = "examples/notes";
-const USERS: &str = "examples/users";
+pub const OPEN: &str = "examples/open";
+pub const NOTES: &str = "examples/notes";
+pub const USERS: &str = "examples/users";
 const ROUNDS: usize = 8;
 
 /// The tables of the configuration.
@@ -46,39 +46,44 @@ auth = true
 
 /// What one comes with.
 #[derive(Clone, Debug)]
-struct Caller {
-    endpoint: &'static str,
+pub struct Caller {
+    key: &'static str,
+    pub endpoint: &'static str,
     query: String,
     /// Whole lines.
     fields: String,
 }
 
 impl Caller {
-    fn anybody(endpoint: &'static str) -> Caller {
-        Caller { endpoint, query: String::new(), fields: String::new() }
+    pub fn anybody(endpoint: &'static str) -> Caller {
+        Caller { key: KEY, endpoint, query: String::new(), fields: String::new() }
     }
 
-    fn master(endpoint: &'static str) -> Caller {
+    pub fn master(endpoint: &'static str) -> Caller {
         Caller { query: format!("&masterKey={MASTER}"), ..Caller::anybody(endpoint) }
     }
 
-    fn user(endpoint: &'static str, token: &str) -> Caller {
+    pub fn user(endpoint: &'static str, token: &str) -> Caller {
         Caller { fields: format!("Authorization: Bearer {token}\r\n"), ..Caller::anybody(endpoint) }
     }
 
+    pub fn with_key(self, key: &'static str) -> Caller {
+        Caller { key, ..self }
+    }
+
     fn target(&self, query: &str) -> String {
-        format!("/api/1/ce/{}?key={KEY}{}{query}", self.endpoint, self.query)
+        format!("/api/1/ce/{}?key={}{}{query}", self.endpoint, self.key, self.query)
     }
 
     /// Status, head and body; `None`: the connection broke before the answer.
-    fn call(&self, client: &mut Client, method: &str, query: &str, body: &str) -> Option<(u16, String, String)> {
+    pub fn call(&self, client: &mut Client, method: &str, query: &str, body: &str) -> Option<(u16, String, String)> {
         let fields = format!("{}Content-Type: application/json\r\n", self.fields);
         let answer = client.try_ask(method, &self.target(query), &fields, body)?;
         Some((answer.status, answer.head, answer.body))
     }
 
     /// A call that has to succeed if it is answered.
-    fn changes(&self, client: &mut Client, method: &str, query: &str, body: &str) -> Option<String> {
+    pub fn changes(&self, client: &mut Client, method: &str, query: &str, body: &str) -> Option<String> {
         let (status, head, body) = self.call(client, method, query, body)?;
         assert!((200..300).contains(&status), "{method} {query}: {head}{body}");
         Some(body)
@@ -90,7 +95,7 @@ impl Caller {
         list.iter().map(Record::of).map(|record| (record.id.clone(), record)).collect()
     }
 
-    fn listen(&self, address: SocketAddr, query: &str) -> Client {
+    pub fn listen(&self, address: SocketAddr, query: &str) -> Client {
         let mut client = Client::connect(address);
         client.upgrade(&self.target(query), &self.fields);
         client
@@ -98,8 +103,8 @@ impl Caller {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Record {
-    id: String,
+pub struct Record {
+    pub id: String,
     data: String,
     created: String,
     updated: String,
@@ -113,7 +118,7 @@ impl Record {
         Record { id: text("uniqueId"), data: value["data"].to_string(), created: text("createdAt"), updated: text("updatedAt") }
     }
 
-    fn parse(text: &str) -> Record {
+    pub fn parse(text: &str) -> Record {
         Record::of(&serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 }
@@ -217,7 +222,7 @@ impl Heard {
 }
 
 /// The next message, which is no ping; `None`: there comes no more.
-fn next(client: &mut Client) -> Option<String> {
+pub fn next(client: &mut Client) -> Option<String> {
     loop {
         let frame = client.try_frame()?;
         if frame.first != 0x89 {
@@ -245,11 +250,11 @@ fn check_heard(address: SocketAddr, caller: &Caller, mut heard: Heard, last: &st
     caller.changes(&mut writer, "DELETE", &format!("&uniqueId={}", last.id), "").expect("a server that lives");
 }
 
-fn credentials(name: &str, password: &str) -> String {
+pub fn credentials(name: &str, password: &str) -> String {
     format!(r#"{{"username":"{name}","password":"{password}"}}"#)
 }
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
 /// The token of a new session.
 fn login(client: &mut Client, name: &str, password: &str) -> Option<String> {
