@@ -1,7 +1,9 @@
 //! Records on a disk for tests.
 
 use super::*;
-use crate::exchange::{Alter, AlterRefusal, Alteration, Join, JoinRecords, NewRecord, owner_topic};
+use crate::exchange::{
+    Alter, AlterRefusal, Alteration, Grant, Join, JoinRecords, Joined, NewRecord, Notice, Revocation, TokenDigest, owner_topic,
+};
 use crate::hub::testing::{ENDPOINT, account, alter, create, delete, new_record, put, shown, with_endpoint};
 use crate::record::{Record, RecordId};
 use std::collections::BTreeMap;
@@ -47,7 +49,7 @@ impl House {
         }
     }
 
-    fn listen(&mut self, name: &str, start: StartAt) -> crate::exchange::Joined {
+    fn listen(&mut self, name: &str, start: StartAt) -> Joined {
         let records = JoinRecords { endpoint: ENDPOINT.into(), generation: 1, snapshot: None };
         self.try_join(1, Join { topics: vec![topic(name, start)], records: Some(records), ..Join::default() }).unwrap()
     }
@@ -356,4 +358,246 @@ fn ep_79_ep_80_what_was_answered_of_records_is_there_after_any_failures_and_cras
         altered += counts[3];
     }
     assert!(crashes > 50 && failures > 50 && altered > 300, "{crashes} {failures} {altered}");
+}
+
+/// Somebody who takes in a snapshot and what follows it.
+struct Watcher {
+    owner: Option<u128>,
+    joined: Joined,
+    /// What it has come to, by id, and up to where.
+    records: BTreeMap<u128, String>,
+    at: Seq,
+}
+
+impl Watcher {
+    fn join(house: &mut House, owner: Option<u128>) -> Watcher {
+        let snapshot = Some(owner.map(RecordId));
+        let records = JoinRecords { endpoint: ENDPOINT.into(), generation: 1, snapshot };
+        let name = owner.map_or(ENDPOINT.to_owned(), owners);
+        let join = Join { topics: vec![topic(&name, StartAt::Now)], records: Some(records), ..Join::default() };
+        let joined = house.try_join(1, join).unwrap();
+        let records = joined.records.as_ref().expect("a snapshot").iter();
+        let records = records.map(|record| (record.id.0, String::from_utf8_lossy(&record.data).into_owned())).collect();
+        Watcher { owner, at: joined.head.seq, records, joined }
+    }
+
+    /// Goes on in another process where it was.
+    fn resume(&mut self, house: &mut House) {
+        let name = self.owner.map_or(ENDPOINT.to_owned(), owners);
+        self.joined = house.listen(&name, StartAt::After(self.at));
+        assert!(!self.joined.gap, "its log has everything");
+        let page = house.read(&self.joined, self.joined.topics[0].from);
+        page.messages.iter().for_each(|(_, message)| self.hear(message));
+        self.at = self.at.max(self.joined.head.seq);
+    }
+
+    fn hear(&mut self, message: &crate::message::Message) {
+        if message.stamp.seq <= self.at {
+            return;
+        }
+        self.at = message.stamp.seq;
+        let change: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        let several = change["record"].as_array().cloned();
+        for record in several.unwrap_or_else(|| vec![change["record"].clone()]) {
+            let id = u128::from_str_radix(record["uniqueId"].as_str().unwrap(), 16).unwrap();
+            let data = record["data"].to_string();
+            match change["type"].as_str().unwrap() {
+                "POST" => assert_eq!(self.records.insert(id, data), None, "nothing is created twice"),
+                "DELETE" => assert_eq!(self.records.remove(&id), Some(data)),
+                _ => assert!(self.records.insert(id, data).is_some(), "it was there"),
+            }
+        }
+    }
+
+    /// Those that are there, as far as it may see them.
+    fn expected(&self, all: &[Arc<Record>]) -> BTreeMap<u128, String> {
+        let seen = all.iter().filter(|record| self.owner.is_none() || record.owner.map(|owner| owner.0) == self.owner);
+        seen.map(|record| (record.id.0, String::from_utf8_lossy(&record.data).into_owned())).collect()
+    }
+}
+
+#[test]
+fn ep_83_ep_82_a_snapshot_and_what_follows_are_the_records_whatever_is_in_flight_fails_and_crashes() {
+    let (mut compared, mut resumed, mut in_flight) = (0, 0, 0);
+    for seed in 1..=20 {
+        let mut random = Random(seed * 7_919);
+        let mut house = House::new(with_endpoint(1));
+        house.settle();
+        let mut watchers: Vec<Watcher> = Vec::new();
+        for step in 0..120 {
+            let id = random.below(8) as u128;
+            let data = (1_000 * seed + step).to_string();
+            match random.below(16) {
+                0..=3 => house.ask_to_alter(create(id, Some(id % 3), &data)),
+                4 => {
+                    let several = [id, id + 8].map(|each| new_record(each, Some(id % 3), &data)).into();
+                    house.ask_to_alter(alter(Alteration::Create(several)));
+                }
+                5..=7 => house.ask_to_alter(put(id, &data)),
+                8 => house.ask_to_alter(delete(id)),
+                9..=12 => {
+                    // Some of what is in flight arrives.
+                    let units: Vec<Unit> = house.units.try_iter().take(random.below(4)).collect();
+                    for unit in units {
+                        house.storage.as_mut().unwrap().commit(&unit.batch).unwrap();
+                        house.handle(ToHub::Storage(Report::Committed(unit.number)));
+                    }
+                }
+                13 => {
+                    house.fail();
+                    house.handle(ToHub::Storage(Report::Recovered));
+                }
+                14 => {
+                    house.bench.live(SECOND / 10);
+                }
+                _ => {
+                    house = house.restart(with_endpoint(1), Duration::ZERO);
+                    resumed += watchers.len();
+                    watchers.iter_mut().for_each(|watcher| watcher.resume(&mut house));
+                }
+            }
+            in_flight += usize::from(house.units.len() > 1);
+            let owner = [None, Some(0), Some(1), Some(2)][random.below(4)];
+            watchers.push(Watcher::join(&mut house, owner));
+            if watchers.len() > 15 {
+                let gone = watchers.swap_remove(random.below(15));
+                house.leave(1, &gone.joined);
+            }
+            for reply in house.inbox(1) {
+                if let ToReactor::Deliver { topic, message } = reply {
+                    watchers
+                        .iter_mut()
+                        .filter(|watcher| watcher.joined.topics[0].topic == topic)
+                        .for_each(|it| it.hear(&message));
+                }
+            }
+            let all = house.all();
+            for watcher in &watchers {
+                assert_eq!(watcher.records, watcher.expected(&all), "seed {seed}, step {step}, {:?}", watcher.owner);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 20_000 && resumed > 500 && in_flight > 500, "{compared} {resumed} {in_flight}");
+}
+
+/// What is asked for about users and their sessions.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Register(u128),
+    /// Another password: the other sessions end, but for this one.
+    Change(u128, u8),
+    Remove(u128),
+    Issue(u8, u128),
+    Logout(u8),
+}
+
+fn digest(number: u8) -> TokenDigest {
+    TokenDigest([number; 32])
+}
+
+impl Asked {
+    fn request(self) -> ToHub {
+        let origin = Bench::origin(0);
+        let all_of =
+            |id: u128, except| Some(Revocation::User { group: "g".into(), user: RecordId(id).to_string().into(), except });
+        let alter = |alter| ToHub::Alter { origin, alter: Box::new(alter) };
+        let ask = |question| ToHub::Ask { origin, question };
+        match self {
+            Asked::Register(id) => alter(register(id, &format!("user {id}"))),
+            Asked::Change(id, except) => alter(Alter { revoke: all_of(id, Some(digest(except))), ..put(id, "{}") }),
+            Asked::Remove(id) => alter(Alter { revoke: all_of(id, None), ..delete(id) }),
+            Asked::Issue(token, id) => {
+                let grant = Grant { group: "g".into(), user: RecordId(id).to_string().into(), until: u64::MAX };
+                ask(Question::Issue { token: digest(token), grant, user_max: 0 })
+            }
+            Asked::Logout(token) => ask(Question::Revoke(Revocation::Token(digest(token)))),
+        }
+    }
+}
+
+/// Whatever fails and crashes: a session that was answered is there, and one whose end was answered or announced is not.
+#[test]
+fn ep_79_ep_80_sessions_and_their_ends_are_there_after_any_failures_and_crashes() {
+    let (mut crashes, mut issued, mut announced) = (0, 0, 0);
+    for seed in 1..=25 {
+        let mut random = Random(seed * 15_485_863);
+        let mut house = House::new(with_endpoint(1));
+        house.settle();
+        let mut open: Vec<Asked> = Vec::new();
+        let (mut users, mut sessions): (BTreeMap<u128, Arc<Record>>, BTreeMap<u8, u128>) = Default::default();
+        let mut next = 0;
+        for step in 0..120 {
+            let (id, token) = (random.below(3) as u128, random.below(next + 1) as u8);
+            let asked = match random.below(14) {
+                0 | 1 => Some(Asked::Register(id)),
+                2 => Some(Asked::Change(id, token)),
+                3 => Some(Asked::Remove(id)),
+                4..=6 if next < 200 => {
+                    next += 1;
+                    Some(Asked::Issue(next as u8, id))
+                }
+                7 | 8 => Some(Asked::Logout(token)),
+                _ => None,
+            };
+            if let Some(asked) = asked {
+                open.push(asked);
+                house.handle(asked.request());
+            } else {
+                match random.below(6) {
+                    0 => {
+                        house.fail();
+                        house.handle(ToHub::Storage(Report::Recovered));
+                    }
+                    1 => {
+                        house = house.restart(with_endpoint(1), Duration::ZERO);
+                        open.clear();
+                        crashes += 1;
+                    }
+                    _ => drop(house.commit()),
+                }
+            }
+            let mut ends = 0;
+            for (_, answer) in house.answers() {
+                match (open.remove(0), answer) {
+                    (Asked::Register(id), Answer::Altered(Ok(records))) => drop(users.insert(id, records[0].clone())),
+                    (Asked::Change(id, except), Answer::Altered(Ok(records))) => {
+                        users.insert(id, records[0].clone());
+                        sessions.retain(|token, user| *user != id || *token == except);
+                        ends += 1;
+                    }
+                    (Asked::Remove(id), Answer::Altered(Ok(_))) => {
+                        users.remove(&id);
+                        sessions.retain(|_, user| *user != id);
+                        ends += 1;
+                    }
+                    (Asked::Issue(token, id), Answer::Issued) => {
+                        sessions.insert(token, id);
+                        issued += 1;
+                    }
+                    (Asked::Logout(token), Answer::Announced) => {
+                        sessions.remove(&token);
+                        ends += 1;
+                    }
+                    (_, Answer::Altered(Err(_)) | Answer::Refused(Refusal::StorageUnavailable)) => {}
+                    (asked, answer) => panic!("{asked:?} {answer:?}"),
+                }
+            }
+            // Whose end is not answered, has not been announced.
+            let told = house
+                .inbox(1)
+                .into_iter()
+                .filter(|reply| matches!(reply, ToReactor::Announce(notice) if matches!(**notice, Notice::Revoked(_))));
+            assert_eq!(told.count(), ends, "seed {seed}, step {step}");
+            announced += ends;
+            let all: BTreeMap<u128, Arc<Record>> = house.all().into_iter().map(|record| (record.id.0, record)).collect();
+            assert_eq!(all, users, "seed {seed}, step {step}");
+            for token in 0..=next as u8 {
+                let user = house.hub.tokens.find(digest(token), house.now.unix_millis()).map(|grant| grant.user);
+                let expected = sessions.get(&token).map(|&id| RecordId(id).to_string().into());
+                assert_eq!(user, expected, "seed {seed}, step {step}, token {token}");
+            }
+        }
+    }
+    assert!(crashes > 50 && issued > 200 && announced > 200, "{crashes} {issued} {announced}");
 }
