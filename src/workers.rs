@@ -61,6 +61,11 @@ impl Queue {
         self.jobs.load(Ordering::Relaxed)
     }
 
+    /// Jobs that are here to be done. Who submits one counts it a moment before it is here.
+    pub fn waiting(&self) -> usize {
+        self.work.len()
+    }
+
     /// Lets so many threads do the jobs.
     ///
     /// # Errors
@@ -124,6 +129,7 @@ mod tests {
             pool.submit(move || number * 10, move |result| heard.send(result).unwrap())
         };
         assert_eq!([submit(1), submit(2), submit(3)], [true, true, false]);
+        assert_eq!((queue.jobs(), queue.waiting()), (2, 2));
         assert!(queue.work());
         assert_eq!([submit(4), submit(5)], [true, false]);
         assert_eq!(queue.jobs(), 2);

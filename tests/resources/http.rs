@@ -273,7 +273,7 @@ fn rs_56_a_large_patch_keeps_nobody_waiting_and_is_still_one_step() {
     written(&backend.put(TARGET, "", &large("x")), 201);
     let patch = large("y");
     backend.send("PATCH", TARGET, "Content-Type: application/json\r\n", patch.as_bytes());
-    server.wait_until("the merge is up to the workers", |_| merges.jobs() == 1);
+    server.wait_until("the merge is up to the workers", |_| merges.waiting() == 1);
 
     let game = "/api/realtime/resources/liveConfig/game";
     let version = written(&other.put(game, "", "1"), 201);
@@ -282,7 +282,7 @@ fn rs_56_a_large_patch_keeps_nobody_waiting_and_is_still_one_step() {
     written(&other.put(TARGET, "", &nested("{\"between\":1}")), 200);
     server.expect_silence(&mut backend.client);
     assert!(merges.work());
-    server.wait_until("it is merged again", |_| merges.jobs() == 1);
+    server.wait_until("it is merged again", |_| merges.waiting() == 1);
     server.expect_silence(&mut backend.client);
     assert!(merges.work());
     written(&backend.client.response(), 200);
