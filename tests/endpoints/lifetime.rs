@@ -217,29 +217,36 @@ fn ep_49_nothing_that_is_committed_after_the_change_reaches_an_old_socket() {
 
 #[test]
 fn ep_50_closes_come_in_slices_and_others_go_on() {
-    let slices = "close_slice_connections = 2\nclose_slice_interval = \"1s\"";
-    let server = Server::cable(with(slices, "", ""));
-    let mut open: Vec<Listener> = (0..7).map(|number| Listener::open(&server, number % REACTORS, NOTES, MASTER)).collect();
+    const CONNECTIONS: usize = 1_000;
+    const SLICE: usize = 300;
+    let slices = format!("close_slice_connections = {SLICE}\nclose_slice_interval = \"1s\"");
+    let server = Server::cable(with(&slices, "", ""));
+    let connect = |_| Listener::asking(Client::connect(server.address), &target(NOTES, MASTER), "");
+    let mut open: Vec<Listener> = (0..CONNECTIONS).map(connect).collect();
     let mut other = Listener::open(&server, 2, OPEN, "");
-    server.reload(with(slices, "", "read_by_others = true")).expect("nothing that is fixed changes");
-    server.settle();
-    for slice in 0..4 {
+    server.reload(with(&slices, "", "read_by_others = true")).expect("nothing that is fixed changes");
+    let mut left = CONNECTIONS;
+    while left > 0 {
+        server.settle();
         let record = Writer::on(&server, 0).post(OPEN, "1");
         other.expect(&record.event("POST"));
         server.settle();
-        let before = open.len();
         open.retain_mut(|listener| {
-            let closed = listener.has_bytes();
-            if closed {
-                listener.expect_close(1000, CHANGED);
+            while listener.has_bytes() {
+                let frame = listener.frame();
+                // Whose time it is at that moment is pinged all the same.
+                if frame.opcode != 9 {
+                    assert_eq!((frame.code(), &frame.payload[2..]), (Some(1000), CHANGED.as_bytes()));
+                    return false;
+                }
             }
-            !closed
+            true
         });
-        assert_eq!(before - open.len(), if slice < 3 { 2 } else { 1 }, "slice {slice}");
+        left = left.saturating_sub(SLICE);
+        assert_eq!(open.len(), left);
         // Timers count in tenths of a second.
-        server.advance(if slice == 0 { 1.1 } else { 1.0 });
+        server.advance(if left == CONNECTIONS - SLICE { 1.1 } else { 1.0 });
     }
-    assert!(open.is_empty());
 }
 
 #[test]
@@ -376,49 +383,92 @@ fn ep_55_a_stop_turns_new_ones_away_and_closes_the_others_spread() {
     drop(told);
 }
 
+/// One who is watched, and when it was pinged, in tenths of a second.
+struct Watched {
+    listener: Listener,
+    pings: Vec<u32>,
+}
+
+impl Watched {
+    /// The first one came within 30 seconds, and the next ones 30 seconds after it: nobody looks more often than once a second.
+    fn check(&self) {
+        let Watched { pings, .. } = self;
+        assert!(pings.first().is_some_and(|&first| first <= 310), "{pings:?}");
+        assert!(pings.is_sorted_by(|one, next| (291..310).contains(&(next - one))), "{pings:?}");
+    }
+
+    /// TCP is dropped at once: nobody waits for an answer.
+    #[track_caller]
+    fn expect_idle_timeout(&mut self) {
+        let frame = self.listener.frame();
+        assert_eq!((frame.code(), &frame.payload[2..]), (Some(1001), &b"Idle timeout."[..]));
+        self.listener.expect_end();
+    }
+}
+
+/// Turns the clock on; nothing but pings comes meanwhile, and pongs.
+fn watch(server: &Server, watched: &mut [Watched], now: &mut u32, until: u32) {
+    while *now < until {
+        let step = (until - *now).min(10 - *now % 10);
+        server.advance(f64::from(step) / 10.0);
+        *now += step;
+        server.settle();
+        for Watched { listener, pings } in &mut *watched {
+            while listener.has_bytes() {
+                let frame = listener.frame();
+                assert!(matches!(frame.opcode, 9 | 10) && frame.payload.is_empty(), "after {now} tenths: {frame:?}");
+                pings.extend((frame.opcode == 9).then_some(*now));
+            }
+        }
+    }
+}
+
 #[test]
 fn ep_56_who_is_silent_is_pinged_and_dropped_75_seconds_after_its_last_byte() {
     let server = Server::with_endpoints("");
-    let mut silent: Vec<Listener> = (0..REACTORS).map(|reactor| Listener::open(&server, reactor, OPEN, "")).collect();
-    let mut answering = Listener::open(&server, 1, OPEN, MASTER);
-    let mut pings = 0;
-    for _ in 1..=74 {
+    let open = |query: &str| -> Vec<Watched> {
+        let listeners = (0..REACTORS).map(|reactor| Listener::open(&server, reactor, OPEN, query));
+        listeners.map(|listener| Watched { listener, pings: Vec::new() }).collect()
+    };
+    let mut all = open("");
+    all.extend(open(MASTER));
+    let mut now = 0;
+    watch(&server, &mut all, &mut now, 600);
+    // Whatever somebody says is a sign of life.
+    for (watched, frame) in all[REACTORS..].iter_mut().zip([(0x81, &b"x"[..]), (0x82, b""), (0x89, b""), (0x8a, b"")]) {
+        watched.listener.client.send(masked(frame.0, frame.1));
+    }
+    server.settle();
+    watch(&server, &mut all, &mut now, 750);
+    // The tenth of a second in which the last byte came does not count.
+    server.advance(0.2);
+    let mut silent: Vec<Watched> = all.drain(..REACTORS).collect();
+    silent.iter_mut().for_each(Watched::expect_idle_timeout);
+    server.advance(0.2);
+    server.wait_until("they are gone", |server| server.count(Counter::WebSocketEnded) == REACTORS as u64);
+    now += 4;
+    watch(&server, &mut all, &mut now, 1_350);
+    let record = Writer::on(&server, 2).post(OPEN, "1");
+    all.iter_mut().for_each(|watched| watched.listener.expect(&record.event("POST")));
+    server.advance(0.2);
+    all.iter_mut().for_each(Watched::expect_idle_timeout);
+    silent.iter().chain(&all).for_each(Watched::check);
+    assert!(all.iter().all(|watched| watched.pings.len() >= 4), "all the time");
+}
+
+#[test]
+fn ep_56_who_answers_every_ping_stays() {
+    let server = Server::with_endpoints("");
+    let mut listener = Listener::open(&server, 1, OPEN, "");
+    for _ in 0..300 {
         server.advance(1.0);
         server.settle();
-        while answering.has_bytes() {
-            let ping = answering.frame();
-            assert_eq!((ping.opcode, ping.payload.len()), (9, 0));
-            answering.client.send(masked(0x8a, &ping.payload));
-            pings += 1;
-        }
-    }
-    // One in each interval, at a phase of its own.
-    assert!((2..=3).contains(&pings), "{pings}");
-    server.advance(0.9);
-    server.settle();
-    for listener in &mut silent {
-        for _ in 0..2 {
-            assert_eq!(listener.frame().opcode, 9);
-        }
         while listener.has_bytes() {
-            assert_eq!(listener.frame().opcode, 9, "74.9 seconds are not enough");
+            let ping = listener.frame();
+            assert_eq!((ping.opcode, ping.payload.len()), (9, 0));
+            listener.client.send(masked(0x8a, &ping.payload));
         }
     }
-    server.advance(0.3);
-    for listener in &mut silent {
-        let frame = listener.frame();
-        assert_eq!((frame.code(), &frame.payload[2..]), (Some(1001), &b"Idle timeout."[..]));
-    }
-    // TCP is dropped at once: nobody waits for an answer.
-    server.advance(0.2);
-    silent.iter_mut().for_each(|listener| listener.expect_end());
-    server.wait_until("they are gone", |server| server.count(Counter::WebSocketEnded) == REACTORS as u64);
     let record = Writer::on(&server, 2).post(OPEN, "1");
-    loop {
-        let frame = answering.frame();
-        if frame.opcode != 9 {
-            assert_eq!(frame.payload, record.event("POST").as_bytes());
-            break;
-        }
-    }
+    listener.expect(&record.event("POST"));
 }
