@@ -1,4 +1,4 @@
-//! EP-30 to EP-34, EP-36 to EP-39, EP-57 to EP-62 and EP-84: records over HTTP, and what listeners hear of them.
+//! EP-30 to EP-34, EP-36 to EP-39, EP-57 to EP-62, EP-81 and EP-84: records over HTTP, and what listeners hear of them.
 
 use crate::support::endpoints::{Listener, MASTER, MISSING, NOTES, OPEN, Record, USERS, Writer, credentials, target};
 use crate::support::{Client, REACTORS, Server};
@@ -438,6 +438,59 @@ fn ep_62_a_patch_follows_rfc_7396() {
     }
 }
 
+/// All that a socket without any `fw_` is sent, byte for byte.
+#[test]
+fn ep_81_the_bytes_of_a_socket_are_those_of_the_specification() {
+    let server = Server::with_endpoints("");
+    let mut listener = Listener::open(&server, 1, OPEN, "");
+    assert_eq!(
+        listener.upgrade.raw,
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    );
+    server.expect_silence(&mut listener);
+    let mut writer = Writer::on(&server, 3);
+    let mut expect = |text: String| {
+        let length = u16::try_from(text.len()).expect("a short one").to_be_bytes();
+        let expected = [&[0x81, 126, length[0], length[1]], text.as_bytes()].concat();
+        let frame = listener.frame();
+        let came = [frame.head, frame.payload].concat();
+        assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(&expected));
+        assert!(came == expected);
+        server.expect_silence(&mut listener);
+    };
+    let begin = "2026-11-20T16:17:47.000Z";
+    let shown = |data: &str, id: &str, updated: &str| {
+        format!(r#"{{"data":{data},"uniqueId":"{id}","updatedAt":"{updated}","createdAt":"{begin}"}}"#)
+    };
+    let id = writer.post(OPEN, r#"{ "someNewData" : "test" }"#).id;
+    let first = shown(r#"{"someNewData":"test"}"#, &id, begin);
+    expect(format!(r#"{{"type":"POST","record":{first}}}"#));
+    server.advance(1.0);
+    writer.put(OPEN, &id, "[1.0]");
+    expect(format!(r#"{{"type":"PUT","record":{}}}"#, shown("[1.0]", &id, "2026-11-20T16:17:48.000Z")));
+    server.advance(0.5);
+    writer.patch(OPEN, &id, r#"{"a":null}"#);
+    let last = shown("{}", &id, "2026-11-20T16:17:48.500Z");
+    expect(format!(r#"{{"type":"PATCH","record":{last}}}"#));
+    server.advance(1.0);
+    writer.delete(OPEN, &id);
+    expect(format!(r#"{{"type":"DELETE","record":{last}}}"#));
+    let text = writer.call("POST", &target(OPEN, ""), "Content-Type: text/plain\r\n", b"plain \"text\"");
+    let id = Record::parse(text.text()).id;
+    let late = |data: &str, id: &str| shown(data, id, "2026-11-20T16:17:49.500Z").replace(begin, "2026-11-20T16:17:49.500Z");
+    expect(format!(r#"{{"type":"POST","record":{}}}"#, late(r#""plain \"text\"""#, &id)));
+    let form = "Content-Type: multipart/form-data; boundary=XyZ\r\n";
+    let part = |name: &str| format!("--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\nx\r\n");
+    let body = format!("{}{}--XyZ--\r\n", part("a"), part("b"));
+    let records = records_of(writer.call("POST", &target(OPEN, ""), form, body.as_bytes()).text());
+    let file = |name: &str, id: &str| {
+        late(&format!(r#"{{"file":{{"name":"{name}","size":1,"type":"application/octet-stream"}},"metadata":{{}}}}"#), id)
+    };
+    let files = [file("a", &records[0].id), file("b", &records[1].id)].join(",");
+    expect(format!(r#"{{"type":"POST","record":[{files}]}}"#));
+}
+
 #[test]
 fn ep_84_pages_together_are_the_full_list() {
     let server = Server::with_endpoints("");
@@ -468,6 +521,43 @@ fn ep_84_pages_together_are_the_full_list() {
         refuses(&mut reader, "GET", query, "", "Parameters not valid.");
     }
     refuses(&mut reader, "GET", &format!("fw_after={MISSING}"), "", NO_RECORD);
+}
+
+#[test]
+fn ep_84_pages_are_of_what_may_be_seen() {
+    let server = Server::with_endpoints("");
+    let mut nobody = Writer::on(&server, 0);
+    let mut users = ["anna", "bert"].map(|name| {
+        nobody.register(USERS, name);
+        Writer::of_user(&server, 1, &nobody.login(USERS, name))
+    });
+    let records: Vec<Record> = (0..20).map(|number| users[number % 3 % 2].post(NOTES, &number.to_string())).collect();
+    for (owner, user) in users.iter_mut().enumerate() {
+        let own: Vec<Record> =
+            records.iter().enumerate().filter(|(at, _)| at % 3 % 2 == owner).map(|(_, it)| it.clone()).collect();
+        for limit in 1..=own.len() + 1 {
+            let mut pages: Vec<Record> = Vec::new();
+            loop {
+                let after = pages.last().map_or(String::new(), |last| format!("&fw_after={}", last.id));
+                let answer = user.ask("GET", NOTES, &format!("fw_limit={limit}{after}"), "");
+                pages.extend(records_of(answer.text()));
+                assert_eq!(pages.len(), own.len().min(pages.len().div_ceil(limit) * limit), "whole pages but for the last");
+                if answer.field("X-Fanwire-More").is_none() {
+                    break;
+                }
+                assert!(pages.len() < own.len(), "there is more");
+            }
+            assert_eq!(pages, own, "{limit}");
+        }
+    }
+    // What is created while somebody turns the pages is behind them, and what is deleted is on none.
+    let [anna, _] = &mut users;
+    let first = records_of(anna.ask("GET", NOTES, "fw_limit=5", "").text());
+    let all = anna.list(NOTES);
+    anna.delete(NOTES, &all[6].id);
+    let last = anna.post(NOTES, "\"new\"");
+    let rest = records_of(anna.ask("GET", NOTES, &format!("fw_after={}", first[4].id), "").text());
+    assert_eq!(rest, [&all[5..6], &all[7..], &[last]].concat());
 }
 
 #[test]
