@@ -11,6 +11,7 @@ import { BINARY, Inbox, soon } from "../clients/server.js";
 
 const KEY = "publisher-key-0123456789";
 const TOKEN = "listener-token-0123456789";
+const PROJECT_KEY = "d59eb2859c284168ac48aef65046d5dd";
 const FIELDS = { Authorization: `Bearer ${KEY}`, "Content-Type": "application/json" };
 
 /** What is answered while commits fail. */
@@ -54,6 +55,18 @@ topics = ["*"]
 name = "listener"
 token = "${TOKEN}"
 topics = ["*"]
+[[endpoints.rested.projects]]
+name = "p"
+key = "${PROJECT_KEY}"
+cookie_from_any_origin = true
+[[endpoints.rested.projects.endpoints]]
+name = "p/open"
+[[endpoints.rested.projects.endpoints]]
+name = "p/notes"
+secure = true
+[[endpoints.rested.projects.endpoints]]
+name = "p/users"
+auth = true
 `,
   );
   return {
@@ -77,6 +90,7 @@ topics = ["*"]
       };
       servers.push(server);
       const runs = await server.record("fanwire runs");
+      server.address = runs.address;
       server.http = `http://${runs.address}`;
       server.admin = `http://${runs.admin}`;
       return server;
@@ -89,6 +103,18 @@ topics = ["*"]
 export async function publish(server, message) {
   const response = await fetch(`${server.http}/publish`, { method: "POST", headers: FIELDS, body: JSON.stringify(message) });
   return { status: response.status, body: await response.json() };
+}
+
+/** The path of an endpoint, with the key of its project and more parameters. */
+export const endpoint = (name, query = "") => `/api/1/ce/${name}?key=${PROJECT_KEY}&${query}`;
+
+/** A request to an endpoint. */
+export async function call(server, method, path, { body, token } = {}) {
+  const headers = { "Content-Type": "application/json", ...(token && { Authorization: `Bearer ${token}` }) };
+  const response = await fetch(server.http + path, { method, headers, body: body && JSON.stringify(body) });
+  const text = await response.text();
+  const given = response.headers.get("Authorization")?.replace("Bearer ", "");
+  return { status: response.status, body: text && JSON.parse(text), ...(given && { token: given }) };
 }
 
 /** The numbers of what is stored of `a`, in order. */

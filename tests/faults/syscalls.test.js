@@ -9,7 +9,7 @@ import { join } from "node:path";
 import test from "node:test";
 import { PATIENCE, Inbox, cpu, numbers, soon, startServer } from "../clients/server.js";
 import { Client, publication } from "./client.js";
-import { UNAVAILABLE, house, listen, metric, publish, replay } from "./house.js";
+import { UNAVAILABLE, call, endpoint, house, listen, metric, publish, replay } from "./house.js";
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -169,6 +169,64 @@ for (const deliver of ["after_commit", "before_commit"]) {
 }
 
 test("nothing is acknowledged while there is no space", (t) => failing(t, "after_commit", "pwrite64:error=ENOSPC:when=20+"));
+
+test("endpoints are read and listened to while nothing of them can be stored", async (t) => {
+  const { start, database } = house(t);
+  let server = await start();
+  const anna = { username: "anna", password: "correct horse battery" };
+  const login = endpoint("p/users", "login=true&noATCookie=true");
+  assert.equal((await call(server, "POST", endpoint("p/users"), { body: anna })).status, 201);
+  const { token } = await call(server, "POST", login, { body: anna });
+  const { status, body: record } = await call(server, "POST", endpoint("p/open"), { body: { number: 0 } });
+  assert.equal(status, 201);
+  const upgrade = `GET ${endpoint("p/open")} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
+  const sockets = [new Client(server, upgrade)];
+  assert.equal(await sockets[0].status(), 101);
+
+  const traced = await trace(t, server, ["-P", database, "-e", "inject=fdatasync:error=EIO"]);
+  const of = `uniqueId=${record.uniqueId}`;
+  const bert = { ...anna, username: "bert" };
+  for (const [method, path, body] of [
+    ["POST", endpoint("p/open"), { number: 1 }],
+    ["POST", endpoint("p/notes"), { number: 2 }],
+    ["PUT", endpoint("p/open", of), { number: 3 }],
+    ["PUT", endpoint("p/open", `${of}&strategy=merge`), { number: 4 }],
+    ["PATCH", endpoint("p/open", of), { number: 5 }],
+    ["DELETE", endpoint("p/open", of)],
+    ["POST", endpoint("p/users"), bert],
+    ["POST", login, anna],
+    ["POST", endpoint("p/users", "logout=true")],
+  ]) {
+    const answer = await call(server, method, path, { body, token });
+    assert.deepEqual(answer, { status: 503, body: { error: "Storage unavailable." } }, `${method} ${path}`);
+  }
+  const reads = async (expected) => {
+    assert.deepEqual(await call(server, "GET", endpoint("p/open")), { status: 200, body: expected });
+    assert.deepEqual(await call(server, "GET", endpoint("p/notes"), { token }), { status: 200, body: [] });
+  };
+  await reads([record]);
+  sockets.push(new Client(server, upgrade));
+  assert.equal(await sockets[1].status(), 101);
+
+  assert.ok((await traced.end()).some((line) => line.includes("(INJECTED)")));
+  const deadline = Date.now() + PATIENCE;
+  let kept;
+  while ((kept = await call(server, "POST", endpoint("p/open"), { body: { number: 6 } })).status !== 201) {
+    assert.ok(Date.now() < deadline, "it does not work again");
+    await pause(50);
+  }
+  // Nobody heard of anything else.
+  for (const socket of sockets) {
+    await socket.sees(/"type":"POST","record":{"data":{"number":6}/g, 1);
+    assert.equal(socket.text.match(/"type"/g).length, 1);
+    await socket.leave();
+  }
+  await server.end("SIGKILL");
+  server = await start();
+  await reads([record, kept.body]);
+  assert.equal((await call(server, "POST", login, { body: anna })).status, 200);
+  assert.equal((await call(server, "POST", login, { body: bert })).status, 401);
+});
 
 test("calls that are interrupted are made again", async (t) => {
   const { start } = house(t);
