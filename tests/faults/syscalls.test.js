@@ -41,6 +41,10 @@ async function trace(t, server, options) {
   };
 }
 
+/** Opens a websocket at an endpoint. */
+const upgrade = `GET ${endpoint("p/open")} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
+
 /** Holds a server that does nothing to doing nothing: at most half of one core. */
 async function assertNoSpin(server, milliseconds) {
   const before = cpu(server.pid);
@@ -49,18 +53,21 @@ async function assertNoSpin(server, milliseconds) {
   assert.ok(share < 0.5, `${share} of a core while nothing happens`);
 }
 
-/** Where in the trace a message's page was written, synced (twice), sent to a listener, and answered. */
-function places(lines, database, mark, seq) {
+/** Where in the trace a message's page was written, synced (twice), sent to a listener, and answered by a line with these texts. */
+function places(lines, database, mark, answer) {
   const first = (is) => lines.findIndex(is);
   const writes = (line) => /\b(write|writev|sendto|sendmsg)\(/.test(line);
   const written = first((line) => line.includes(`pwrite64(`) && line.includes(`<${database}>`) && line.includes(mark));
-  const delivered = first((line) => writes(line) && line.includes(mark));
-  const answered = first((line) => writes(line) && line.includes("HTTP/1.1 200") && line.includes(`\\"seq\\":${seq},`));
+  const isAnswer = (line) => answer.every((text) => line.includes(text));
+  const delivered = first((line) => writes(line) && line.includes(mark) && !isAnswer(line));
+  const answered = first((line) => writes(line) && isAnswer(line));
   const isSynced = (line) => /fdatasync(\(.*| resumed>)\) += 0( \(DELAYED\))?$/.test(line);
   const syncs = lines.flatMap((line, place) => (place > written && isSynced(line) ? [place] : []));
   for (const [what, place] of Object.entries({ written, delivered, answered })) assert.ok(place >= 0, `${mark} was not ${what}`);
   return { written, synced: syncs[1], delivered, answered };
 }
+
+const published = (seq) => ["HTTP/1.1 200", `\\"seq\\":${seq},`];
 
 const EVERY_WRITE = ["-y", "-s", "100000", "-e", "trace=pwrite64,fdatasync,write,writev,sendto,sendmsg"];
 
@@ -83,9 +90,31 @@ test("each message is written, then synced, then delivered and answered", async 
   const lines = await traced.end();
   assert.equal(publications.length, 50);
   for (const { mark, seq } of publications) {
-    const { written, synced, delivered, answered } = places(lines, database, mark, seq);
+    const { written, synced, delivered, answered } = places(lines, database, mark, published(seq));
     assert.ok(written < synced && synced < delivered && synced < answered, `${mark}: ${[written, synced, delivered, answered]}`);
   }
+  assert.equal(await server.end("SIGTERM"), 0);
+});
+
+test("each record is written, then synced, then told and answered", async (t) => {
+  const { start, database } = house(t);
+  const server = await start();
+  const socket = new Client(server, upgrade);
+  assert.equal(await socket.status(), 101);
+  const traced = await trace(t, server, EVERY_WRITE);
+  const post = async (number) => {
+    const answer = await call(server, "POST", endpoint("p/open"), { body: `mark-${number}-` });
+    assert.equal(answer.status, 201);
+  };
+  for (const number of numbers(0, 10)) await post(number);
+  for (const group of numbers(1, 3)) await Promise.all(numbers(10 * group, 10).map(post));
+  await socket.sees(/mark-\d+-/g, 40);
+  const lines = await traced.end();
+  for (const mark of numbers(0, 40).map((number) => `mark-${number}-`)) {
+    const { written, synced, delivered, answered } = places(lines, database, mark, ["HTTP/1.1 201", mark]);
+    assert.ok(written < synced && synced < delivered && synced < answered, `${mark}: ${[written, synced, delivered, answered]}`);
+  }
+  await socket.leave();
   assert.equal(await server.end("SIGTERM"), 0);
 });
 
@@ -109,7 +138,7 @@ test("with before_commit each message is delivered while the disk is slow, and a
   }
   const lines = await traced.end();
   for (const { mark, seq } of publications) {
-    const { written, synced, delivered, answered } = places(lines, database, mark, seq);
+    const { written, synced, delivered, answered } = places(lines, database, mark, published(seq));
     assert.ok(delivered < synced && written < synced && synced < answered, `${mark}: ${[written, synced, delivered, answered]}`);
   }
   await server.end("SIGKILL");
@@ -179,7 +208,6 @@ test("endpoints are read and listened to while nothing of them can be stored", a
   const { token } = await call(server, "POST", login, { body: anna });
   const { status, body: record } = await call(server, "POST", endpoint("p/open"), { body: { number: 0 } });
   assert.equal(status, 201);
-  const upgrade = `GET ${endpoint("p/open")} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n`;
   const sockets = [new Client(server, upgrade)];
   assert.equal(await sockets[0].status(), 101);
 
