@@ -290,6 +290,10 @@ fn what_the_hub_refuses_has_its_status() {
     for (method, body) in [("POST", "1"), ("PUT", "1"), ("DELETE", "")] {
         assert_eq!(asking(method, body, AlterRefusal::Unavailable), told(503, "Storage unavailable."));
     }
+    let mut leaving = by_anna("POST", "users", "logout=true", "");
+    assert!(matches!(leaving.next(), Some(Action::Ask(Question::Revoke(Revocation::Token(of)))) if of == token()));
+    leaving.session.answered(Answer::Refused(Refusal::StorageUnavailable), &mut leaving.actions);
+    assert_eq!(leaving.said(), told(503, "Storage unavailable."), "whoever hears of a logout is logged out for good");
 }
 
 #[test]
