@@ -2,10 +2,12 @@
 
 use crate::Xorshift;
 use crate::client::Client;
+use crate::process::Process;
 use crate::storage::{House, kill};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 pub const KEY: &str = "d59eb2859c284168ac48aef65046d5dd";
@@ -162,7 +164,14 @@ impl Attempt {
 }
 
 /// Creates, changes and deletes records of its own until the server dies.
-fn write_until_the_end(address: SocketAddr, caller: &Caller, name: &str, known: &mut Records, seed: u64) -> (usize, Attempt) {
+fn write_until_the_end(
+    address: SocketAddr,
+    caller: &Caller,
+    name: &str,
+    known: &mut Records,
+    seed: u64,
+    answered: &AtomicUsize,
+) -> Attempt {
     let mut random = Xorshift(seed);
     let mut client = Client::connect(address);
     for number in 0.. {
@@ -179,7 +188,8 @@ fn write_until_the_end(address: SocketAddr, caller: &Caller, name: &str, known: 
             Attempt::Create(_) | Attempt::Nothing => String::new(),
         };
         let body = if method == "DELETE" { "" } else { &data };
-        let Some(answer) = caller.changes(&mut client, method, &of, body) else { return (number, attempt) };
+        let Some(answer) = caller.changes(&mut client, method, &of, body) else { return attempt };
+        answered.fetch_add(1, Relaxed);
         let record = Record::parse(&answer);
         match attempt {
             Attempt::Delete(id) => assert_eq!(known.remove(&id), Some(record), "the last record"),
@@ -280,6 +290,13 @@ fn ep_79_answered_records_do_so_if_they_are_delivered_before_the_commit_too() {
     house.remove();
 }
 
+/// Kills the server while it is used, some time after so many changes were answered.
+fn kill_within(process: Process, answered: &AtomicUsize, count: usize, random: &mut Xorshift) {
+    crate::eventually("changes are answered", || answered.load(Relaxed) >= count);
+    std::thread::sleep(Duration::from_micros(random.below(20_000) as u64));
+    kill(process);
+}
+
 /// How many records were sent and how many changes answered. `sent` says whether what was sent has to be there.
 fn survive_kills(house: &House, sent: bool) -> (usize, usize) {
     let mut random = Xorshift(20_261_130);
@@ -293,14 +310,13 @@ fn survive_kills(house: &House, sent: bool) -> (usize, usize) {
     let writers = [Caller::anybody(OPEN), Caller::anybody(OPEN), anna.clone(), bert];
     let listeners = [Caller::anybody(OPEN), anna, Caller::master(NOTES)];
     let mut known: [Records; 4] = Default::default();
-    let mut last: Option<Vec<(Attempt, usize)>> = None;
+    let mut last: Option<Vec<Attempt>> = None;
     let mut heard: Vec<Heard> = Vec::new();
     let (mut told, mut answered) = (0, 0);
     for round in 0..=ROUNDS {
         let (process, address) = house.start();
         let all = [Caller::anybody(OPEN), Caller::master(NOTES)].map(|caller| caller.list(address));
-        for (writer, (attempt, count)) in last.take().into_iter().flatten().enumerate() {
-            answered += count;
+        for (writer, attempt) in last.take().into_iter().flatten().enumerate() {
             let mark = format!("\"w{writer}r");
             let there = all.iter().flatten().filter(|(_, record)| record.data.starts_with(&mark));
             let there: Records = there.map(|(id, record)| (id.clone(), record.clone())).collect();
@@ -319,7 +335,7 @@ fn survive_kills(house: &House, sent: bool) -> (usize, usize) {
             break;
         }
         let clients = listeners.each_ref().map(|caller| caller.listen(address, "&fw_snapshot=1"));
-        let wait = Duration::from_millis(30 + random.below(150) as u64);
+        let (total, kill_after) = (AtomicUsize::new(0), 20 + random.below(100));
         let seeds = writers.each_ref().map(|_| 1 + random.below(1 << 40) as u64);
         std::thread::scope(|scope| {
             let listening = clients.map(|client| scope.spawn(|| listen_until_the_end(client)));
@@ -329,15 +345,15 @@ fn survive_kills(house: &House, sent: bool) -> (usize, usize) {
                 .zip(seeds)
                 .enumerate()
                 .map(|(number, ((caller, known), seed))| {
-                    scope.spawn(move || write_until_the_end(address, caller, &format!("w{number}r{round}"), known, seed))
+                    let total = &total;
+                    scope.spawn(move || write_until_the_end(address, caller, &format!("w{number}r{round}"), known, seed, total))
                 })
                 .collect();
-            std::thread::sleep(wait);
-            kill(process);
-            let ended = writing.into_iter().map(|writer| writer.join().unwrap());
-            last = Some(ended.map(|(count, attempt)| (attempt, count)).collect());
+            kill_within(process, &total, kill_after, &mut random);
+            last = Some(writing.into_iter().map(|writer| writer.join().unwrap()).collect());
             heard.extend(listening.map(|listener| listener.join().unwrap()));
         });
+        answered += total.into_inner();
     }
     (told, answered)
 }
@@ -360,7 +376,6 @@ struct Cut {
     password: Option<(String, String)>,
     /// Sessions that it would end.
     ends: Vec<String>,
-    answered: usize,
 }
 
 impl Accounts {
@@ -381,17 +396,18 @@ impl Accounts {
     }
 
     /// Registers, logs in and out, changes passwords and deletes users until the server dies.
-    fn use_until_the_end(&mut self, address: SocketAddr, name: &str, seed: u64) -> Cut {
+    fn use_until_the_end(&mut self, address: SocketAddr, name: &str, seed: u64, answered: &AtomicUsize) -> Cut {
         let mut random = Xorshift(seed);
         let mut client = Client::connect(address);
-        for answered in 0.. {
+        for number in 0.. {
+            answered.fetch_add(usize::from(number > 0), Relaxed);
             let (user, session) = (random.below(self.users.len().max(1)), random.below(self.sessions.len().max(1)));
             let session = self.sessions.iter().nth(session).map(|(token, user)| (token.clone(), user.clone()));
-            let cut = |attempt, ends: &[String]| Cut { attempt, password: None, ends: ends.into(), answered };
+            let cut = |attempt, ends: &[String]| Cut { attempt, password: None, ends: ends.into() };
             match (random.below(8), session) {
                 (0, Some((token, id))) => {
                     let (username, ..) = &self.users[&id];
-                    let (data, password) = (self.records[&id].data.clone(), format!("password {name}n{answered}"));
+                    let (data, password) = (self.records[&id].data.clone(), format!("password {name}n{number}"));
                     let others: Vec<String> = self.sessions_of(&id).into_iter().filter(|other| *other != token).collect();
                     let body = credentials(username, &password);
                     let caller = Caller::user(USERS, &token);
@@ -424,7 +440,7 @@ impl Accounts {
                     self.sessions.insert(token, id.clone());
                 }
                 _ => {
-                    let username = format!("{name}n{answered}");
+                    let username = format!("{name}n{number}");
                     let data = format!("{{\"username\":\"{username}\"}}");
                     let body = credentials(&username, PASSWORD);
                     let Some(answer) = Caller::anybody(USERS).changes(&mut client, "POST", "", &body) else {
@@ -442,7 +458,7 @@ impl Accounts {
 
     /// Everything that was answered is there, and of what was not either all or nothing.
     fn check(&mut self, address: SocketAddr, there: Records, cut: Cut, told: &[String]) {
-        let Cut { attempt, password, ends, .. } = cut;
+        let Cut { attempt, password, ends } = cut;
         let mut client = Client::connect(address);
         let mut status = |token: &String| Caller::user(NOTES, token).call(&mut client, "GET", "", "").expect("an answer").0;
         let came_to_pass = attempt.check(&self.records, &there);
@@ -511,7 +527,6 @@ fn ep_79_ep_80_users_sessions_and_logouts_that_were_answered_or_told_outlive_kil
         let (process, address) = house.start();
         let all = Caller::master(USERS).list(address);
         for (number, (cut, ends)) in last.take().into_iter().flatten().enumerate() {
-            answered += cut.answered;
             told += ends.len();
             let mark = format!("\"w{number}r");
             let there = all.iter().filter(|(_, record)| record.data.contains(&mark));
@@ -530,7 +545,7 @@ fn ep_79_ep_80_users_sessions_and_logouts_that_were_answered_or_told_outlive_kil
             let tokens = accounts.sessions.keys();
             tokens.map(|token| (token.clone(), Caller::user(NOTES, token).listen(address, ""))).collect::<Vec<_>>()
         });
-        let wait = Duration::from_millis(100 + random.below(400) as u64);
+        let (total, kill_after) = (AtomicUsize::new(0), 6 + random.below(20));
         let seeds = [(); 2].map(|()| 1 + random.below(1 << 40) as u64);
         std::thread::scope(|scope| {
             let listening = scope.spawn(|| listen_until_the_end(listener));
@@ -538,10 +553,10 @@ fn ep_79_ep_80_users_sessions_and_logouts_that_were_answered_or_told_outlive_kil
             let using = accounts.each_mut().map(|accounts| {
                 let (name, seed) = (format!("w{number}r{round}"), seeds[number]);
                 number += 1;
-                scope.spawn(move || accounts.use_until_the_end(address, &name, seed))
+                let total = &total;
+                scope.spawn(move || accounts.use_until_the_end(address, &name, seed, total))
             });
-            std::thread::sleep(wait);
-            kill(process);
+            kill_within(process, &total, kill_after, &mut random);
             let mut ends = sockets.into_iter().map(|sockets| {
                 let ended = sockets.into_iter().filter_map(|(token, client)| was_told_of_its_end(client).then_some(token));
                 ended.collect::<Vec<_>>()
@@ -549,6 +564,7 @@ fn ep_79_ep_80_users_sessions_and_logouts_that_were_answered_or_told_outlive_kil
             last = Some(using.map(|user| (user.join().unwrap(), ends.next().expect("one for each"))));
             heard = Some(listening.join().unwrap());
         });
+        answered += total.into_inner();
     }
     assert!(answered > 5 * ROUNDS && told > ROUNDS / 2, "{answered} {told}");
     house.remove();
