@@ -39,8 +39,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
 }
 
 /// Writes ever larger numbers until the server dies; the last one that was answered, and the last one that was not.
-fn write_until_the_end(address: SocketAddr, document: usize, from: u64) -> (Option<State>, u64) {
-    let mut client = Client::connect(address);
+fn write_until_the_end(mut client: Client, document: usize, from: u64) -> (Option<State>, u64) {
     let mut answered = None;
     for value in from.. {
         let body = value.to_string();
@@ -132,7 +131,10 @@ fn rs_63_rs_64_whatever_was_answered_or_sent_of_documents_outlives_kill_9() {
             let writers: Vec<_> = next
                 .iter()
                 .enumerate()
-                .map(|(document, &from)| scope.spawn(move || write_until_the_end(address, document, from)))
+                .map(|(document, &from)| {
+                    let client = Client::connect(address);
+                    scope.spawn(move || write_until_the_end(client, document, from))
+                })
                 .collect();
             std::thread::sleep(wait);
             kill(process);

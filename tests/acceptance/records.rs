@@ -165,7 +165,7 @@ impl Attempt {
 
 /// Creates, changes and deletes records of its own until the server dies.
 fn write_until_the_end(
-    address: SocketAddr,
+    mut client: Client,
     caller: &Caller,
     name: &str,
     known: &mut Records,
@@ -173,7 +173,6 @@ fn write_until_the_end(
     answered: &AtomicUsize,
 ) -> Attempt {
     let mut random = Xorshift(seed);
-    let mut client = Client::connect(address);
     for number in 0.. {
         let data = format!("\"{name}n{number} {}\"", "x".repeat(random.below(300)));
         let id = (!known.is_empty()).then(|| known.keys().nth(random.below(known.len())).unwrap().clone());
@@ -345,8 +344,8 @@ fn survive_kills(house: &House, sent: bool) -> (usize, usize) {
                 .zip(seeds)
                 .enumerate()
                 .map(|(number, ((caller, known), seed))| {
-                    let total = &total;
-                    scope.spawn(move || write_until_the_end(address, caller, &format!("w{number}r{round}"), known, seed, total))
+                    let (client, total) = (Client::connect(address), &total);
+                    scope.spawn(move || write_until_the_end(client, caller, &format!("w{number}r{round}"), known, seed, total))
                 })
                 .collect();
             kill_within(process, &total, kill_after, &mut random);
@@ -396,9 +395,8 @@ impl Accounts {
     }
 
     /// Registers, logs in and out, changes passwords and deletes users until the server dies.
-    fn use_until_the_end(&mut self, address: SocketAddr, name: &str, seed: u64, answered: &AtomicUsize) -> Cut {
+    fn use_until_the_end(&mut self, mut client: Client, name: &str, seed: u64, answered: &AtomicUsize) -> Cut {
         let mut random = Xorshift(seed);
-        let mut client = Client::connect(address);
         for number in 0.. {
             answered.fetch_add(usize::from(number > 0), Relaxed);
             let (user, session) = (random.below(self.users.len().max(1)), random.below(self.sessions.len().max(1)));
@@ -553,8 +551,8 @@ fn ep_79_ep_80_users_sessions_and_logouts_that_were_answered_or_told_outlive_kil
             let using = accounts.each_mut().map(|accounts| {
                 let (name, seed) = (format!("w{number}r{round}"), seeds[number]);
                 number += 1;
-                let total = &total;
-                scope.spawn(move || accounts.use_until_the_end(address, &name, seed, total))
+                let (client, total) = (Client::connect(address), &total);
+                scope.spawn(move || accounts.use_until_the_end(client, &name, seed, total))
             });
             kill_within(process, &total, kill_after, &mut random);
             let mut ends = sockets.into_iter().map(|sockets| {

@@ -154,10 +154,9 @@ const TOPICS: [&str; 3] = ["sa", "sb", "sc"];
 const PUBLISHERS: usize = 3;
 const ROUNDS: usize = 40;
 
-/// Publishes until the server dies.
-fn publish_until_the_end(address: SocketAddr, round: usize, publisher: usize, seed: u64) -> Vec<Acknowledged> {
+/// Publishes until the server dies. The client is connected: whoever knocks at a dead server has not seen it die.
+fn publish_until_the_end(mut client: Client, round: usize, publisher: usize, seed: u64) -> Vec<Acknowledged> {
     let mut random = Xorshift(seed);
-    let mut client = Client::connect(address);
     let mut all = Vec::new();
     for number in 0.. {
         let entries: Vec<_> = (0..1 + random.below(5))
@@ -200,12 +199,13 @@ fn survives_kills(house: &House, rounds: usize) {
         check_duplicates(address, acknowledged.last());
         before = replay(address, &TOPICS.join("/"), EPOCH);
         let wait = Duration::from_millis(20 + random.below(180) as u64);
-        let seeds: Vec<u64> = (0..PUBLISHERS).map(|_| 1 + random.below(1 << 40) as u64).collect();
+        let clients: Vec<(Client, u64)> =
+            (0..PUBLISHERS).map(|_| (Client::connect(address), 1 + random.below(1 << 40) as u64)).collect();
         std::thread::scope(|scope| {
-            let publishers: Vec<_> = seeds
-                .iter()
+            let publishers: Vec<_> = clients
+                .into_iter()
                 .enumerate()
-                .map(|(number, &seed)| scope.spawn(move || publish_until_the_end(address, round, number, seed)))
+                .map(|(number, (client, seed))| scope.spawn(move || publish_until_the_end(client, round, number, seed)))
                 .collect();
             std::thread::sleep(wait);
             kill(process);
