@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod index;
+mod table;
 #[cfg(test)]
 mod tests;
 

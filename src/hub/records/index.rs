@@ -1,22 +1,21 @@
 //! The records of one endpoint: in order, by id, by owner and by name; and what they will be once all that was ordered is released.
 
 use crate::engine::RecordChange;
+use crate::hub::records::table::{Row, Table};
 use crate::record::{Record, RecordId, RecordList};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use std::hash::BuildHasher;
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct Index {
     list: RecordList,
-    ids: HashTable<Arc<Record>>,
-    owned: HashMap<RecordId, Owned>,
-    names: HashMap<Box<str>, RecordId>,
-    hasher: DefaultHashBuilder,
+    ids: Table<Arc<Record>>,
+    owned: Table<(RecordId, Owned)>,
+    names: Table<(Box<str>, RecordId)>,
     /// Of records with changes on their way through the engine: what they are then, and how many changes that are.
-    ahead: HashMap<RecordId, Ahead<Arc<Record>>>,
+    ahead: Table<(RecordId, Ahead<Arc<Record>>)>,
     /// The same of names: whose they are then.
-    names_ahead: HashMap<Box<str>, Ahead<RecordId>>,
+    names_ahead: Table<(Box<str>, Ahead<RecordId>)>,
     /// Records then.
     count: u64,
 }
@@ -51,11 +50,11 @@ impl Index {
     }
 
     pub fn find(&self, id: RecordId) -> Option<&Arc<Record>> {
-        self.ids.find(self.hasher.hash_one(id), |record| record.id == id)
+        self.ids.get(&id)
     }
 
     pub fn named(&self, name: &str) -> Option<&Arc<Record>> {
-        self.find(*self.names.get(name)?)
+        self.find(self.names.get(name)?.1)
     }
 
     /// The records of this owner, or all.
@@ -63,8 +62,8 @@ impl Index {
         match of.map(|owner| self.owned.get(&owner)) {
             None => self.list.clone(),
             Some(None) => RecordList::default(),
-            Some(Some(Owned::Several(list))) => list.clone(),
-            Some(Some(Owned::One(record))) => {
+            Some(Some((_, Owned::Several(list)))) => list.clone(),
+            Some(Some((_, Owned::One(record)))) => {
                 let mut list = RecordList::default();
                 list.push(record.clone());
                 list
@@ -80,7 +79,7 @@ impl Index {
     /// The record as it was ordered.
     pub fn ordered(&self, id: RecordId) -> Option<&Arc<Record>> {
         match self.ahead.get(&id) {
-            Some(ahead) => ahead.then.as_ref(),
+            Some((_, ahead)) => ahead.then.as_ref(),
             None => self.find(id),
         }
     }
@@ -88,8 +87,8 @@ impl Index {
     /// Whose name this is, as it was ordered.
     pub fn holder(&self, name: &str) -> Option<RecordId> {
         match self.names_ahead.get(name) {
-            Some(ahead) => ahead.then,
-            None => self.names.get(name).copied(),
+            Some((_, ahead)) => ahead.then,
+            None => self.names.get(name).map(|(_, id)| *id),
         }
     }
 
@@ -102,13 +101,13 @@ impl Index {
     pub fn order(&mut self, change: &RecordChange) {
         let (before, after) = (change.before(), change.after());
         self.count = self.count - u64::from(before.is_some()) + u64::from(after.is_some());
-        order_one(&mut self.ahead, change.record().id, after.cloned());
+        order_one(&mut self.ahead, &change.record().id, after.cloned());
         // In this order a name that stays is held in the end.
         for name in before.into_iter().flat_map(|record| names_of(record)) {
-            order_one(&mut self.names_ahead, name.clone(), None);
+            order_one(&mut self.names_ahead, name, None);
         }
         for name in after.into_iter().flat_map(|record| names_of(record)) {
-            order_one(&mut self.names_ahead, name.clone(), Some(change.record().id));
+            order_one(&mut self.names_ahead, name, Some(change.record().id));
         }
     }
 
@@ -116,7 +115,7 @@ impl Index {
     fn arrived(&mut self, change: &RecordChange) {
         arrived_one(&mut self.ahead, &change.record().id);
         for record in change.before().into_iter().chain(change.after()) {
-            names_of(record).for_each(|name| arrived_one(&mut self.names_ahead, &**name));
+            names_of(record).for_each(|name| arrived_one(&mut self.names_ahead, name));
         }
     }
 
@@ -136,7 +135,7 @@ impl Index {
 
     /// A record that an earlier process left; those with greater places come later. False if its id or a name is known already.
     pub fn restore(&mut self, record: Arc<Record>) -> bool {
-        let fits = self.find(record.id).is_none() && names_of(&record).all(|name| !self.names.contains_key(name));
+        let fits = self.find(record.id).is_none() && names_of(&record).all(|name| self.names.get(name).is_none());
         if fits {
             self.count += 1;
             self.apply(&RecordChange::Create(record));
@@ -151,45 +150,37 @@ impl Index {
     }
 
     fn apply(&mut self, change: &RecordChange) {
-        let record = change.record();
-        let hash = self.hasher.hash_one(record.id);
         for name in change.before().into_iter().flat_map(|record| names_of(record)) {
             self.names.remove(name);
         }
         for name in change.after().into_iter().flat_map(|record| names_of(record)) {
-            self.names.insert(name.clone(), record.id);
+            self.names.insert((name.clone(), change.record().id));
         }
-        let Index { list, ids, hasher, owned, .. } = self;
         match change {
             RecordChange::Create(record) => {
-                list.push(record.clone());
-                ids.insert_unique(hash, record.clone(), |record| hasher.hash_one(record.id));
+                self.list.push(record.clone());
+                self.ids.insert(record.clone());
                 if let Some(owner) = record.owner {
-                    own(owned, owner, record);
+                    own(&mut self.owned, owner, record);
                 }
             }
             RecordChange::Replace { after, .. } => {
-                list.replace(after.clone());
-                if let Some(known) = ids.find_mut(hash, |known| known.id == after.id) {
-                    *known = after.clone();
-                }
-                match after.owner.and_then(|owner| owned.get_mut(&owner)) {
-                    Some(Owned::One(record)) => *record = after.clone(),
-                    Some(Owned::Several(list)) => drop(list.replace(after.clone())),
+                self.list.replace(after.clone());
+                self.ids.insert(after.clone());
+                match after.owner.and_then(|owner| self.owned.get_mut(&owner)) {
+                    Some((_, Owned::One(record))) => *record = after.clone(),
+                    Some((_, Owned::Several(list))) => drop(list.replace(after.clone())),
                     None => {}
                 }
             }
             RecordChange::Delete(record) => {
-                list.remove(record.place);
-                if let Ok(entry) = ids.find_entry(hash, |known| known.id == record.id) {
-                    entry.remove();
-                }
+                self.list.remove(record.place);
+                self.ids.remove(&record.id);
                 if let Some(owner) = record.owner {
-                    disown(owned, owner, record);
+                    disown(&mut self.owned, owner, record);
                 }
             }
         }
-        debug_assert_eq!(self.list.len(), self.ids.len());
     }
 
     /// Walks over everything. Returns the bytes that its records take.
@@ -200,7 +191,7 @@ impl Index {
         let (mut names, mut owned) = (0, 0);
         for record in self.list.iter() {
             assert!(Arc::ptr_eq(self.find(record.id).expect("each has its id"), record));
-            assert!(names_of(record).all(|name| self.names.get(name) == Some(&record.id)));
+            assert!(names_of(record).all(|name| self.names.get(name).is_some_and(|(_, id)| *id == record.id)));
             names += names_of(record).count();
             if let Some(owner) = record.owner {
                 let found = self.list(Some(owner));
@@ -209,7 +200,7 @@ impl Index {
             }
         }
         assert_eq!(names, self.names.len());
-        let lists = self.owned.keys().map(|owner| self.list(Some(*owner)));
+        let lists = self.owned.iter().map(|(owner, _)| self.list(Some(*owner)));
         assert_eq!(lists.inspect(|list| list.check_all()).map(|list| list.len()).sum::<usize>(), owned);
         if is_quiet {
             assert!(self.ahead.is_empty() && self.names_ahead.is_empty());
@@ -217,8 +208,8 @@ impl Index {
         let ahead = self.ahead.iter().map(|(id, ahead)| i64::from(ahead.then.is_some()) - i64::from(self.find(*id).is_some()));
         assert_eq!(self.count as i64, self.list.len() as i64 + ahead.sum::<i64>());
         let released: u64 =
-            self.list.iter().filter(|record| !self.ahead.contains_key(&record.id)).map(|record| bytes_of(record)).sum();
-        released + self.ahead.values().filter_map(|ahead| ahead.then.as_ref()).map(|record| bytes_of(record)).sum::<u64>()
+            self.list.iter().filter(|record| self.ahead.get(&record.id).is_none()).map(|record| bytes_of(record)).sum();
+        released + self.ahead.iter().filter_map(|(_, ahead)| ahead.then.as_ref()).map(|record| bytes_of(record)).sum::<u64>()
     }
 }
 
@@ -226,29 +217,33 @@ fn names_of(record: &Record) -> impl Iterator<Item = &Box<str>> {
     record.account.iter().flat_map(|account| account.names.iter())
 }
 
-fn order_one<K: Eq + std::hash::Hash, T>(ahead: &mut HashMap<K, Ahead<T>>, key: K, then: Option<T>) {
-    let entry = ahead.entry(key).or_insert(Ahead { then: None, changes: 0 });
-    entry.then = then;
-    entry.changes += 1;
-}
-
-fn arrived_one<K, T, Q>(ahead: &mut HashMap<K, Ahead<T>>, key: &Q)
+fn order_one<K, T>(table: &mut Table<(K, Ahead<T>)>, key: &K, then: Option<T>)
 where
-    K: Eq + std::hash::Hash + std::borrow::Borrow<Q>,
-    Q: Eq + std::hash::Hash + ?Sized,
+    (K, Ahead<T>): Row,
+    K: Clone + Borrow<<(K, Ahead<T>) as Row>::Key>,
 {
-    let Some(entry) = ahead.get_mut(key) else { return debug_assert!(false, "it was ordered") };
-    entry.changes -= 1;
-    if entry.changes == 0 {
-        ahead.remove(key);
+    match table.get_mut(key.borrow()) {
+        Some((_, ahead)) => *ahead = Ahead { then, changes: ahead.changes + 1 },
+        None => table.insert((key.clone(), Ahead { then, changes: 1 })),
     }
 }
 
-fn own(owned: &mut HashMap<RecordId, Owned>, owner: RecordId, record: &Arc<Record>) {
+fn arrived_one<K, T>(table: &mut Table<(K, Ahead<T>)>, key: &<(K, Ahead<T>) as Row>::Key)
+where
+    (K, Ahead<T>): Row,
+{
+    let Some((_, ahead)) = table.get_mut(key) else { return debug_assert!(false, "it was ordered") };
+    ahead.changes -= 1;
+    if ahead.changes == 0 {
+        table.remove(key);
+    }
+}
+
+fn own(owned: &mut Table<(RecordId, Owned)>, owner: RecordId, record: &Arc<Record>) {
     match owned.get_mut(&owner) {
-        None => drop(owned.insert(owner, Owned::One(record.clone()))),
-        Some(Owned::Several(list)) => list.push(record.clone()),
-        Some(one @ Owned::One(_)) => {
+        None => owned.insert((owner, Owned::One(record.clone()))),
+        Some((_, Owned::Several(list))) => list.push(record.clone()),
+        Some((_, one @ Owned::One(_))) => {
             let mut list = RecordList::default();
             if let Owned::One(first) = &*one {
                 list.push(first.clone());
@@ -259,13 +254,13 @@ fn own(owned: &mut HashMap<RecordId, Owned>, owner: RecordId, record: &Arc<Recor
     }
 }
 
-fn disown(owned: &mut HashMap<RecordId, Owned>, owner: RecordId, record: &Arc<Record>) {
+fn disown(owned: &mut Table<(RecordId, Owned)>, owner: RecordId, record: &Arc<Record>) {
     let is_over = match owned.get_mut(&owner) {
-        Some(Owned::Several(list)) => {
+        Some((_, Owned::Several(list))) => {
             list.remove(record.place);
             list.is_empty()
         }
-        Some(Owned::One(_)) => true,
+        Some((_, Owned::One(_))) => true,
         None => false,
     };
     if is_over {
