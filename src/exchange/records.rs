@@ -132,6 +132,11 @@ pub fn is_of_endpoint(topic: &TopicName) -> bool {
     topic.is_reserved() && topic.as_str().strip_prefix(ENDPOINT).is_some_and(|rest| rest.starts_with(SEPARATOR))
 }
 
+/// Whether it is one of an owner: its name has one part more than that of the endpoint, and no part has a separator in it.
+pub fn is_of_owner(topic: &TopicName) -> bool {
+    is_of_endpoint(topic) && topic.as_str().matches(SEPARATOR).count() == 4
+}
+
 /// The topic of all changes of an endpoint.
 pub fn endpoint_topic(service: &str, project: &str, name: &str) -> TopicName {
     TopicName::from(format!("{ENDPOINT}{SEPARATOR}{service}{SEPARATOR}{project}{SEPARATOR}{name}").as_str())

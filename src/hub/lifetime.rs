@@ -51,14 +51,15 @@ impl Hub {
     /// Evicts what a topic's windows have no place for, so that nothing expired is ever shown.
     pub(super) fn trim(&mut self, id: TopicId) {
         let Some(topic) = self.topics.get_mut(id) else { return };
-        let mut evicted = 0;
+        let (mut evicted, mut leads) = (0, None);
         let bytes = topic.log.bytes();
         let window = if is_of_endpoint(&topic.name) { &self.endpoint_window } else { &self.settings.window };
         while let Some(message) = topic.log.evict(window, self.now.micros) {
             topic.evicted(&message);
             evicted += 1;
-            if self.storing.is_some()
-                && topic.owns(&message)
+            if !topic.owns(&message) {
+                leads = Some(message.topic.clone());
+            } else if self.storing.is_some()
                 && let Some(durable) = self.engine.durable()
             {
                 durable.evicted.push_back(message.stamp.seq);
@@ -107,6 +108,11 @@ impl Hub {
         if evicted > 0 {
             self.note_emptied(id);
             self.rest(id, false);
+        }
+        // By the first topic it is judged whether something of the second one is gone: it never has more of it, whatever becomes of
+        // the settings before it is swept.
+        if let Some(leads) = leads.and_then(|name| self.topics.find(&name)) {
+            self.trim(leads);
         }
     }
 

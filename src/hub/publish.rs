@@ -282,7 +282,7 @@ impl Hub {
         if topic.is_document() {
             self.ended_document(id, &topic);
         } else {
-            self.removed = self.removed.max(topic.last_stored().unwrap_or_default());
+            self.pass_removed(&topic);
             self.totals.evicted += topic.log.len() as u64;
         }
         self.totals.logged -= topic.log.len() as u64;

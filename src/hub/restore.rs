@@ -1,7 +1,7 @@
 //! A hub begins where an earlier process stopped.
 
 use crate::engine::durable::Durable;
-use crate::exchange::{TopicId, is_of_endpoint};
+use crate::exchange::{TopicId, is_of_endpoint, is_of_owner};
 use crate::hub::Hub;
 use crate::hub::ages::Aging;
 use crate::hub::log::{Keep, Log, kept_bytes};
@@ -54,16 +54,17 @@ impl Hub {
         }
         loaded.endpoints.into_iter().for_each(|(endpoint, removed)| self.restore_removed(endpoint, removed));
         self.configure_endpoints();
-        let mut forgotten = Vec::new();
+        let (mut forgotten, mut beyond) = (Vec::new(), Vec::new());
         for (name, remains) in loaded.topics {
             match remains.forgotten {
+                // Earlier versions left it.
+                _ if is_of_owner(&name) => beyond.push(name),
                 _ if self.topics.find(&name).is_some() => {}
                 Some(at) => forgotten.push((at, name, self.past(&remains))),
                 None => self.restore_empty(name, &remains),
             }
         }
         forgotten.sort_by_key(|(at, ..)| *at);
-        let mut beyond = Vec::new();
         for (at, name, past) in forgotten {
             self.positions.add(name, past, self.now.at_unix(at), self.settings.positions_max, |name, _| beyond.push(name));
         }
@@ -106,12 +107,23 @@ impl Hub {
     fn restore_message(&mut self, stored: Stored, since: u64) {
         let Stored { message, previous, group, .. } = stored;
         let keep = group.map_or(Keep::Window, |group| Keep::Newest { group });
-        let message = at(message, since, |stamp, epoch| self.epoch(stamp, epoch));
+        let mut message = at(message, since, |stamp, epoch| self.epoch(stamp, epoch));
+        self.follow_second(&mut message);
         let id = self.restore_into(&message.topic, &message, keep, previous);
         if let Some(also) = &message.also {
             // What its first topic keeps no more, this one does not either.
             let floor = self.topics.get(id).map_or(previous, |first| first.floor);
             self.restore_into(&also.topic, &message, keep, floor);
+        }
+    }
+
+    /// An owner's topic may have ended and begun anew while this message was in the endpoint's, or while it was still on disk: it has one
+    /// history now. Nobody is told places in it.
+    fn follow_second(&self, message: &mut Arc<Message>) {
+        let Some(also) = Arc::get_mut(message).and_then(|message| message.also.as_mut()) else { return };
+        let second = self.topics.find(&also.topic).and_then(|id| self.topics.get(id));
+        if let Some(second) = second.filter(|second| !second.log.is_empty()) {
+            (also.epoch, also.offset) = (second.position.epoch, second.position.offset + 1);
         }
     }
 

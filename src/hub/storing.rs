@@ -2,7 +2,7 @@
 
 use crate::engine::durable::Durable;
 use crate::engine::{Change, Kept, Transaction};
-use crate::exchange::{AlterRefusal, Answer, Refusal, Revocation, TopicId, WriteRefusal};
+use crate::exchange::{AlterRefusal, Answer, Refusal, Revocation, TopicId, WriteRefusal, is_of_owner};
 use crate::hub::log::{Keep, kept_bytes};
 use crate::hub::request::{Origin, ToHub};
 use crate::hub::topic::Topic;
@@ -133,8 +133,18 @@ impl Hub {
         }
     }
 
+    /// A topic is no more: what is older than its newest message may be gone. Of an owner's changes the endpoint's topic knows.
+    pub(super) fn pass_removed(&mut self, topic: &Topic) {
+        if let Some(last) = topic.last_stored().filter(|_| !is_of_owner(&topic.name)) {
+            self.removed = self.removed.max(last);
+        }
+    }
+
     /// A topic is forgotten; for a while it is known how far it had come.
     pub(super) fn forget(&mut self, topic: &Topic) {
+        if is_of_owner(&topic.name) {
+            return;
+        }
         if let Some(past) = topic.past() {
             let forgotten = Some(self.now.unix_micros);
             self.note_remains(&topic.name, Some(Remains { forgotten, ..remains(topic) }));
@@ -198,7 +208,7 @@ impl Hub {
             return;
         }
         self.unsettle();
-        if let Some(topic) = self.topics.get(id).filter(|topic| topic.log.is_empty()) {
+        if let Some(topic) = self.topics.get(id).filter(|topic| topic.log.is_empty() && !is_of_owner(&topic.name)) {
             // Without a stored message there is nothing to go on with.
             let (name, remains) = (topic.name.clone(), topic.last_stored().map(|_| remains(topic)));
             self.note_remains(&name, remains);

@@ -616,6 +616,64 @@ fn ep_83_a_snapshot_is_of_the_instant_of_its_join() {
     assert!(none.records.is_none());
 }
 
+#[test]
+fn ep_82_an_owner_loses_nothing_silently_when_the_log_shrinks_and_grows_again() {
+    let with_log = |messages| {
+        let mut settings = with_endpoint(1);
+        settings.endpoints[0].log = Some(EndpointLog { messages, bytes: 1 << 20, age: 100 * SECOND });
+        settings
+    };
+    let mut bench = Bench::new(with_log(10));
+    let before = bench.head().seq;
+    let own = listen(&mut bench, 0, Some(7));
+    for number in 1..=5 {
+        bench.alter(create(number, Some(7), "1")).unwrap();
+    }
+    bench.handle(ToHub::Settings(Box::new(with_log(2))));
+    // His topic is read before it is swept, that of the endpoint is not.
+    assert!(bench.read(&own, before).lost);
+    bench.handle(ToHub::Settings(Box::new(with_log(10))));
+    for name in [ENDPOINT, &owners(7)] {
+        let resumed = bench.try_join(1, join_of(name, StartAt::After(before), 1, None)).unwrap();
+        assert!(resumed.gap, "{name:?}");
+    }
+}
+
+#[test]
+fn ep_82_an_owners_topic_leaves_nothing_behind_when_it_ends() {
+    let mut short = with_endpoint(1);
+    short.window.age = 5 * SECOND;
+    let mut bench = Bench::new(short);
+    listen(&mut bench, 1, None);
+    let before = bench.head().seq;
+    for owner in 1..=9 {
+        bench.alter(create(owner, Some(owner), "1")).unwrap();
+    }
+    let after = bench.head().seq;
+    bench.live(6 * SECOND);
+    assert!(bench.hub.topics.find(&owners(1).as_str().into()).is_some());
+    bench.live(3 * bench.hub.settings.topic_idle);
+    let left = |bench: &Bench, name: &str| {
+        let (age, micros) = (bench.hub.settings.positions_age, bench.now.micros);
+        bench.hub.topics.find(&name.into()).is_some() || bench.hub.positions.find(&TopicName::from(name), age, micros).is_some()
+    };
+    assert!((1..=9).all(|owner| !left(&bench, &owners(owner))));
+    assert_eq!(bench.hub.removed, Stamp::default(), "other topics have lost nothing by it");
+    let gap = |bench: &mut Bench, seq| {
+        let joined = bench.try_join(0, join_of(&owners(5), StartAt::After(seq), 1, None)).unwrap();
+        bench.leave(0, &joined);
+        joined.gap
+    };
+    assert_eq!((gap(&mut bench, before), gap(&mut bench, after)), (true, false));
+    // Nor when that of the endpoint ends, too.
+    bench.handle(ToHub::Settings(Box::new(with_endpoint(2))));
+    bench.alter(create(10, None, "1")).unwrap();
+    bench.live(bench.hub.settings.window.age + 3 * bench.hub.settings.topic_idle);
+    assert!(bench.hub.topics.find(&ENDPOINT.into()).is_none() && left(&bench, ENDPOINT) && !left(&bench, &owners(5)));
+    let gap = |bench: &mut Bench, seq| bench.try_join(0, join_of(&owners(5), StartAt::After(seq), 2, None)).unwrap().gap;
+    assert!(gap(&mut bench, before) && gap(&mut bench, after));
+}
+
 fn with_users(generation: u64, users: Vec<NewRecord>) -> Settings {
     let mut settings = with_endpoint(generation);
     settings.endpoints[0].users = users;

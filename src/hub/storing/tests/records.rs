@@ -6,6 +6,7 @@ use crate::exchange::{
 };
 use crate::hub::testing::{ENDPOINT, account, alter, create, delete, new_record, put, shown, with_endpoint};
 use crate::record::{Record, RecordId};
+use crate::storage::{Notes, Remains};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -143,6 +144,51 @@ fn ep_80_ep_82_changes_are_told_when_they_are_committed_and_missed_ones_are_ther
     // Positions of the owner's topic go on: what comes next is behind it.
     house.alter(put(1, "9")).unwrap();
     assert_eq!(house.missed(&owners(5), own[1]).map(|seqs| seqs.len()), Some(1));
+}
+
+#[test]
+fn ep_82_an_owners_topic_leaves_nothing_on_disk_and_its_lives_are_one_after_a_start() {
+    let aged = |seconds| {
+        let mut settings = with_endpoint(1);
+        settings.window.age = SECOND * seconds;
+        settings
+    };
+    let mut house = House::new(aged(5));
+    let before = house.head().seq;
+    house.alter(create(1, Some(5), "1")).unwrap();
+    house.listen(ENDPOINT, StartAt::Now);
+    let earlier = house.on_disk().messages;
+    house.bench.live(SECOND * 6);
+    house.settle();
+    let left = |house: &mut House| {
+        let loaded = house.on_disk();
+        (loaded.topics.iter().filter(|(name, _)| *name == owners(5).as_str().into()).count(), loaded.removed)
+    };
+    assert_eq!((left(&mut house), house.on_disk().messages.len()), ((0, Stamp::default()), 0));
+    let idle = house.hub.settings.topic_idle;
+    house.bench.live(idle * 2);
+    house.settle();
+    assert!(house.hub.topics.find(&owners(5).as_str().into()).is_none());
+    assert_eq!(left(&mut house), (0, Stamp::default()));
+    // It begins anew; the process is killed before all that was evicted is gone on disk, and the next one keeps it for longer.
+    house.alter(put(1, "2")).unwrap();
+    let notes = Notes { again: earlier, ..Notes::default() };
+    let head = house.on_disk().head.unwrap();
+    house.storage.as_mut().unwrap().commit(&Batch { head, notes, ..Batch::default() }).unwrap();
+    let mut house = house.restart(aged(1_000), SECOND);
+    assert_eq!(house.missed(ENDPOINT, before).map(|seqs| seqs.len()), Some(2));
+    assert_eq!(house.missed(&owners(5), before).map(|seqs| seqs.len()), Some(2));
+    house.alter(put(1, "3")).unwrap();
+    assert_eq!(house.missed(&owners(5), before).map(|seqs| seqs.len()), Some(3));
+    // What an earlier version left of owners' topics goes.
+    let remains = Remains { floor: Stamp::default(), epoch: 1, offset: 1, published: 0, forgotten: None };
+    let topics = [(owners(5).as_str().into(), Some(remains)), (owners(6).as_str().into(), Some(remains))].into_iter().collect();
+    let (head, notes) = (house.on_disk().head.unwrap(), Notes { topics, ..Notes::default() });
+    house.storage.as_mut().unwrap().commit(&Batch { head, notes, ..Batch::default() }).unwrap();
+    let mut house = house.restart(aged(1_000), SECOND);
+    house.settle();
+    assert_eq!(left(&mut house).0, 0);
+    assert!(house.hub.topics.find(&owners(6).as_str().into()).is_none());
 }
 
 #[test]
