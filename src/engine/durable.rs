@@ -135,14 +135,20 @@ impl Durable {
         !self.evicted.is_empty()
     }
 
-    /// Commits work again: whoever relies on what counted before waits for this unit, with which the last of it is committed.
+    /// Commits work again: what was noted meanwhile is committed at once. Whoever relies on what counted before waits for this unit, with
+    /// which the last of it is committed.
     pub fn catch_up(&mut self, head: Stamp) {
-        if self.ahead && self.available {
-            let batch = Batch { head, notes: self.take_notes(EVICTIONS), ..Batch::default() };
+        if !self.available {
+            return;
+        }
+        let batch = Batch { head, notes: self.take_notes(EVICTIONS), ..Batch::default() };
+        if self.ahead {
             self.submitted += 1;
             self.released = self.submitted;
-            self.send(self.submitted, batch);
+        } else if batch.rows() == 0 {
+            return;
         }
+        self.send(self.submitted, batch);
     }
 
     /// Nothing comes any more. If all is committed then, nobody has seen more than the file has.
