@@ -131,7 +131,7 @@ impl Durable {
         }
         let batch = Batch { head, notes: self.take_notes(EVICTIONS), ..Batch::default() };
         // What comes next does not wait for it.
-        self.send(self.submitted, batch);
+        self.send(self.submitted, batch, 0);
         !self.evicted.is_empty()
     }
 
@@ -148,7 +148,7 @@ impl Durable {
         } else if batch.rows() == 0 {
             return;
         }
-        self.send(self.submitted, batch);
+        self.send(self.submitted, batch, 0);
     }
 
     /// Nothing comes any more. If all is committed then, nobody has seen more than the file has.
@@ -191,8 +191,9 @@ impl Durable {
         VecDeque::new()
     }
 
-    fn send(&mut self, number: u64, batch: Batch) {
-        let bytes = batch.bytes();
+    /// `held`: bytes that it keeps in memory beside its own.
+    fn send(&mut self, number: u64, batch: Batch, held: usize) {
+        let bytes = batch.bytes() + held;
         self.pending.push_back((number, bytes));
         self.pending_bytes += bytes;
         // A thread that is no more reports nothing: the server ends then.
@@ -208,7 +209,7 @@ impl Durable {
 
 impl Engine for Durable {
     fn submit(&mut self, transaction: Transaction) {
-        let mut batch = Batch { head: transaction.head, ..Batch::default() };
+        let (mut batch, mut held) = (Batch { head: transaction.head, ..Batch::default() }, 0);
         for change in &transaction.changes {
             match change {
                 Change::Append { message, kept: Some(kept), .. } => {
@@ -231,20 +232,24 @@ impl Engine for Durable {
                 }
                 Change::Issue(issued) => batch.tokens.push(TokenChange::Issue(issued.0, issued.1.clone())),
                 Change::Revoke(revocation) => batch.tokens.push(TokenChange::Revoke((**revocation).clone())),
-                Change::Alter { endpoint, records } => batch.records.extend(records.iter().map(|change| match change {
-                    RecordChange::Create(after) | RecordChange::Replace { after, .. } => {
-                        RecordRow::Put(endpoint.clone(), after.clone())
-                    }
-                    RecordChange::Delete(before) => RecordRow::Delete(before.place),
-                })),
+                Change::Alter { endpoint, records } => {
+                    // What is no more stays until it is committed.
+                    held += records.iter().filter_map(RecordChange::before).map(|before| before.data.len()).sum::<usize>();
+                    batch.records.extend(records.iter().map(|change| match change {
+                        RecordChange::Create(after) | RecordChange::Replace { after, .. } => {
+                            RecordRow::Put(endpoint.clone(), after.clone())
+                        }
+                        RecordChange::Delete(before) => RecordRow::Delete(before.place),
+                    }));
+                }
             }
         }
-        if !(batch.messages.is_empty() && batch.keys.is_empty() && batch.ended.is_empty() && batch.tokens.is_empty()) {
+        if batch.rows() > 0 {
             debug_assert!(self.available, "the hub refuses it before");
             // What a topic has evicted must not outlive its end.
             batch.notes = self.take_notes(if batch.ended.is_empty() { EVICTIONS } else { usize::MAX });
             self.submitted += 1;
-            self.send(self.submitted, batch);
+            self.send(self.submitted, batch, held);
         }
         self.waiting.push_back((self.submitted, transaction));
     }

@@ -15,7 +15,7 @@ use crate::hub::publish::Content;
 use crate::hub::request::Origin;
 use crate::hub::{Hub, Waiting};
 use crate::message::TopicName;
-use crate::record::{ChangeKind, Record, RecordId, RecordList, event_bytes_max, write_event};
+use crate::record::{Account, ChangeKind, Record, RecordId, RecordList, event_bytes_max, write_event};
 use crate::storage::RecordRow;
 use endpoints::Configured;
 use hashbrown::HashMap;
@@ -104,9 +104,14 @@ impl Records {
 
 /// The memory that keeping this record takes.
 fn record_bytes(record: &Record) -> u64 {
+    bytes_with(&record.data, record.account.as_deref())
+}
+
+/// The same of one with this data and this account.
+fn bytes_with(data: &[u8], account: Option<&Account>) -> u64 {
     let names = |names: &[Box<str>]| names.iter().map(|name| 2 * name.len() as u64 + 64).sum::<u64>();
-    let account = record.account.as_ref().map_or(0, |account| account.password.len() as u64 + names(&account.names));
-    RECORD_BYTES + record.data.len() as u64 + account
+    let account = account.map_or(0, |account| account.password.len() as u64 + names(&account.names));
+    RECORD_BYTES + data.len() as u64 + account
 }
 
 impl Hub {
@@ -149,7 +154,7 @@ impl Hub {
                     return Err(AlterRefusal::Unavailable);
                 }
                 let event = event_bytes_max(records.iter().map(|record| record.data.len()));
-                let more = records.iter().map(|record| record_bytes(&record_of(record, 0)) as i64).sum();
+                let more = records.iter().map(|record| bytes_with(&record.data, record.account.as_deref()) as i64).sum();
                 (None, records.first().and_then(|record| record.owner), event, more)
             }
             Alteration::Replace { id, by, data, unchanged_since, account, .. } => {
@@ -162,8 +167,8 @@ impl Hub {
                 if let Some(taken) = holders.position(|holder| holder.is_some_and(|holder| holder != *id)) {
                     return Err(AlterRefusal::Taken(taken));
                 }
-                let after = Record { data: data.clone(), account: account.clone(), ..Record::clone(before) };
-                let more = record_bytes(&after) as i64 - record_bytes(before) as i64;
+                let account = account.as_deref().or(before.account.as_deref());
+                let more = bytes_with(data, account) as i64 - record_bytes(before) as i64;
                 (Some(before.clone()), before.owner, event_bytes_max([data.len()]), more)
             }
             Alteration::Delete { id, by } => {
@@ -206,16 +211,18 @@ impl Hub {
         let now = self.now.unix_millis();
         let (kind, records): (_, Box<[RecordChange]>) = match (what, before) {
             (Alteration::Create(records), _) => {
-                let created = records.iter().map(|new| {
+                let created = records.into_iter().map(|new| {
+                    let NewRecord { id, owner, data, account } = new;
                     let place = self.sequencer.mark(self.now).seq;
-                    RecordChange::Create(Arc::new(Record { place, ..record_of(new, now) }))
+                    RecordChange::Create(Arc::new(Record { id, place, owner, created: now, updated: now, data, account }))
                 });
                 (ChangeKind::Post, created.collect())
             }
             (Alteration::Replace { kind, data, account, .. }, Some(before)) => {
                 let account = account.or_else(|| before.account.clone());
-                let updated = now.max(before.updated + 1);
-                let after = Arc::new(Record { updated, data, account, ..Record::clone(&before) });
+                let Record { id, place, owner, created, updated, .. } = *before;
+                let updated = now.max(updated + 1);
+                let after = Arc::new(Record { id, place, owner, created, updated, data, account });
                 (kind, [RecordChange::Replace { before, after }].into())
             }
             (Alteration::Delete { .. }, Some(before)) => (ChangeKind::Delete, [RecordChange::Delete(before)].into()),
@@ -299,12 +306,6 @@ impl Hub {
             self.rest(id, false);
         }
     }
-}
-
-/// A new record without a place.
-fn record_of(new: &NewRecord, now: u64) -> Record {
-    let NewRecord { id, owner, data, account } = new.clone();
-    Record { id, place: Default::default(), owner, created: now, updated: now, data, account }
 }
 
 fn has_twins(records: &[NewRecord]) -> bool {

@@ -255,6 +255,20 @@ fn an_endpoint_has_so_many_records_and_all_share_the_budget_of_the_logs() {
 }
 
 #[test]
+fn an_account_that_stays_counts_in_the_budget() {
+    let mut bench = Bench::new(with_endpoint(1));
+    let names = ["u\0".to_owned() + &"n".repeat(200), "e\0".to_owned() + &"m".repeat(200)];
+    bench.alter(register(1, &names.each_ref().map(|name| name.as_str()))).unwrap();
+    let bytes = bench.hub.totals.kept_bytes();
+    let mut tight = with_endpoint(1);
+    let event = log::kept_bytes(b"", None) + event_bytes_max([302]) as u64;
+    tight.log_bytes_max = bytes + 2 * event + 300;
+    bench.handle(ToHub::Settings(Box::new(tight)));
+    assert_eq!(bench.alter(put(1, &"1".repeat(303))), UNAVAILABLE);
+    bench.alter(put(1, &"1".repeat(302))).unwrap();
+}
+
+#[test]
 fn an_alteration_that_an_overfull_reactor_would_hear_of_is_refused() {
     let mut bench = Bench::new(with_endpoint(1));
     listen(&mut bench, 1, Some(5));

@@ -304,6 +304,20 @@ fn configured_users_are_created_once_and_after_a_failure() {
 }
 
 #[test]
+fn what_waits_for_the_disk_counts_with_what_it_replaces() {
+    let mut house = House::new(with_endpoint(1));
+    let large = "1".repeat(1 << 20);
+    for id in 0..80 {
+        house.alter(create(id, None, &large)).unwrap();
+    }
+    (0..80).for_each(|id| house.ask_to_alter(put(id, "1")));
+    while house.commit() > 0 {}
+    let refused = house.altered().into_iter().filter(|result| *result == Err(AlterRefusal::Unavailable)).count();
+    assert!((10..20).contains(&refused), "{refused}");
+    house.alter(put(79, "2")).unwrap();
+}
+
+#[test]
 fn a_removed_endpoint_is_remembered_from_process_to_process_and_ends_in_its_time() {
     let mut house = House::new(with_endpoint(1));
     for id in 1..=3 {
