@@ -38,8 +38,8 @@ use crate::clock::Now;
 use crate::engine::local::Local;
 use crate::engine::{Change, Engine, Transaction};
 use crate::exchange::{
-    AlterRefusal, Answer, ConversationId, EndpointSettings, Grant, Legacy, Notice, Published, Question, Reach, Refusal,
-    Revocation, Selection, TokenDigest, WriteRefusal, Written,
+    AlterRefusal, Answer, ConversationId, EndpointSettings, Grant, Legacy, NewRecord, Notice, Published, Question, Reach,
+    Refusal, Revocation, Selection, TokenDigest, WriteRefusal, Written,
 };
 use crate::message::{Seq, Stamp, TopicName};
 use crate::metrics::Metrics;
@@ -245,6 +245,8 @@ enum Waiting {
         origin: Origin,
         revoked: Vec<TokenDigest>,
     },
+    /// A user that the settings name, and its endpoint.
+    User(Box<(TopicName, NewRecord)>),
 }
 
 /// What the hub knows of one reactor.
@@ -563,7 +565,7 @@ impl Hub {
         }
         self.released = transaction.head;
         match then {
-            Waiting::Nothing => {}
+            Waiting::Nothing | Waiting::User(_) => {}
             Waiting::Published { origin, published, report, kept } => {
                 let report = report.map(|selection| Box::new(self.report(&selection)));
                 self.acknowledge(origin, kept, Answer::Published { published, report });

@@ -281,7 +281,7 @@ impl Hub {
             Report::Failed { .. } => self.refuse_late(),
             Report::Recovered => {
                 self.catch_up();
-                self.look_for_users();
+                self.look_for_users(Duration::ZERO);
             }
         }
         self.answer_late();
@@ -367,6 +367,7 @@ impl Hub {
         }
         match self.waiting.pop_front().expect("each transaction was submitted with what follows it").1 {
             Waiting::Nothing => {}
+            Waiting::User(user) => self.discard_user(user.0, user.1),
             Waiting::Published { origin, .. } | Waiting::Deleted { origin, .. } => {
                 self.totals.refused += 1;
                 self.acknowledge_now(origin, Answer::Refused(Refusal::StorageUnavailable));

@@ -1,6 +1,6 @@
 //! Which endpoints there are: their generations, the users they begin with, and what becomes of the records of one that is gone.
 
-use crate::exchange::{Alter, AlterRefusal, Alteration, EndpointSettings, SEPARATOR};
+use crate::exchange::{Alter, AlterRefusal, Alteration, NewRecord, SEPARATOR};
 use crate::hub::{Hub, Waiting, Window};
 use crate::message::TopicName;
 use crate::storage::RemovedEndpoint;
@@ -20,7 +20,9 @@ pub struct Configured {
     removed: HashMap<TopicName, RemovedEndpoint>,
     /// How long each service keeps what is removed, as it said last.
     kept: HashMap<Box<str>, Duration>,
-    /// When users are to be created, and when the first removed endpoint ends, in monotonic microseconds.
+    /// Users that are to be created, with their endpoints.
+    users: Vec<(TopicName, NewRecord)>,
+    /// When that is, and when the first removed endpoint ends, in monotonic microseconds.
     users_due: Option<u64>,
     removal_due: Option<u64>,
 }
@@ -75,7 +77,9 @@ impl Hub {
             known.log.map_or(all, |log| Window { count: log.messages, bytes: log.bytes.min(all.bytes), age: log.age })
         });
         *endpoint_window = asked.reduce(Window::largest).unwrap_or(all);
-        configured.users_due = settings.endpoints.iter().any(|known| !known.users.is_empty()).then_some(now.micros);
+        let users = settings.endpoints.iter().flat_map(|known| known.users.iter().map(|user| (known.name.clone(), user.clone())));
+        configured.users = users.collect();
+        configured.users_due = (!configured.users.is_empty()).then_some(now.micros);
         let names: Vec<TopicName> = self.records.indices.keys().cloned().collect();
         for name in &names {
             if self.records.configured.generation(name).is_some()
@@ -97,36 +101,46 @@ impl Hub {
         if self.records.configured.users_due.is_none_or(|due| due > self.now.micros) {
             return;
         }
-        self.records.configured.users_due = None;
-        let endpoints = std::mem::take(&mut self.settings.endpoints);
-        for EndpointSettings { name: endpoint, users, .. } in &endpoints {
-            for user in users {
-                let Some(name) = user.account.as_ref().and_then(|account| account.names.first()) else { continue };
-                if self.records.indices.get(endpoint).is_some_and(|index| index.holder(name).is_some()) {
-                    continue;
-                }
-                let what = Alteration::Create(vec![user.clone()]);
-                let alter = Alter { endpoint: endpoint.clone(), what, records_max: u64::MAX, revoke: None };
-                match self.judge_alteration(&alter) {
-                    Ok(before) => {
-                        let (_, changes) = self.order_alteration(alter, before);
-                        self.submit(changes, Waiting::Nothing);
-                    }
-                    Err(AlterRefusal::Unavailable) => self.records.configured.users_due = Some(self.now.after(RETRY)),
-                    // Another of its names is somebody else's.
-                    Err(AlterRefusal::Taken(_) | AlterRefusal::TooMany | AlterRefusal::Missing | AlterRefusal::Mismatch) => {}
-                }
-            }
+        for (endpoint, user) in std::mem::take(&mut self.records.configured.users) {
+            self.create_user(endpoint, user);
         }
-        self.settings.endpoints = endpoints;
+        self.look_for_users(RETRY);
     }
 
-    /// Commits work again: users whose creation failed are looked for.
-    pub(in crate::hub) fn look_for_users(&mut self) {
-        let are_named = self.settings.endpoints.iter().any(|endpoint| !endpoint.users.is_empty());
-        self.records.configured.users_due = are_named.then_some(self.now.micros);
+    fn create_user(&mut self, endpoint: TopicName, user: NewRecord) {
+        let names = user.account.as_ref().map_or(&[][..], |account| &account.names);
+        let is_known =
+            |hub: &Hub, name: &str| hub.records.indices.get(&endpoint).is_some_and(|index| index.named(name).is_some());
+        if names.first().is_none_or(|first| is_known(self, first)) {
+            return;
+        }
+        let what = Alteration::Create(vec![user.clone()]);
+        let alter = Alter { endpoint: endpoint.clone(), what, records_max: u64::MAX, revoke: None };
+        match self.judge_alteration(&alter) {
+            Ok(before) => {
+                let (_, changes) = self.order_alteration(alter, before);
+                self.submit(changes, Waiting::User(Box::new((endpoint, user))));
+            }
+            // Another of its names is somebody else's, for good.
+            Err(AlterRefusal::Taken(at)) if is_known(self, &names[at]) => {}
+            Err(AlterRefusal::Taken(_) | AlterRefusal::Unavailable) => self.records.configured.users.push((endpoint, user)),
+            Err(AlterRefusal::TooMany | AlterRefusal::Missing | AlterRefusal::Mismatch) => {}
+        }
     }
 
+    /// A user could not be kept: it is created later, unless other settings count by then.
+    pub(in crate::hub) fn discard_user(&mut self, endpoint: TopicName, user: NewRecord) {
+        if self.settings.endpoints.iter().any(|known| known.name == endpoint && known.users.contains(&user)) {
+            self.records.configured.users.push((endpoint, user));
+            self.look_for_users(RETRY);
+        }
+    }
+
+    /// Those that could not be created are tried again after this time.
+    pub(in crate::hub) fn look_for_users(&mut self, wait: Duration) {
+        let configured = &mut self.records.configured;
+        configured.users_due = (!configured.users.is_empty()).then_some(self.now.after(wait));
+    }
     /// The records of an endpoint have changed: forgets it if nothing is left, and knows whether it should not have any.
     pub(in crate::hub) fn tidy_endpoint(&mut self, endpoint: &TopicName) {
         let Some(index) = self.records.indices.get(endpoint) else { return };

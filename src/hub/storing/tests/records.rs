@@ -304,6 +304,43 @@ fn configured_users_are_created_once_and_after_a_failure() {
 }
 
 #[test]
+fn configured_users_are_created_again_after_a_failure_of_their_own_and_not_of_others() {
+    let mut settings = with_endpoint(1);
+    settings.endpoints[0].users = vec![user(1, "anna"), user(2, "bert"), user(3, "carl")];
+    let mut house = House::new(settings.clone());
+    house.live(Duration::ZERO);
+    // Two of them are committed, the third one is not.
+    let units: Vec<Unit> = house.units.try_iter().take(2).collect();
+    for unit in units {
+        house.storage.as_mut().unwrap().commit(&unit.batch).unwrap();
+        house.handle(ToHub::Storage(Report::Committed(unit.number)));
+    }
+    house.fail();
+    assert_eq!(house.records(None), ["1:{}", "2:{}"]);
+    house.handle(ToHub::Storage(Report::Recovered));
+    assert_eq!(house.alter(delete(2)).map(|records| records.len()), Ok(1));
+    house.settle();
+    assert_eq!(house.records(None), ["1:{}", "3:{}"]);
+    // Nobody creates anew who was there and was deleted.
+    house.alter(delete(3)).unwrap();
+    for _ in 0..2 {
+        house.ask_to_alter(create(4, None, "4"));
+        house.fail();
+        house.handle(ToHub::Storage(Report::Recovered));
+        house.settle();
+    }
+    assert_eq!(house.records(None), ["1:{}"]);
+    // Somebody else's creation of that name fails while they are looked for.
+    house.ask_to_alter(register(5, "bert"));
+    house.handle(ToHub::Settings(Box::new(settings)));
+    house.live(Duration::ZERO);
+    house.fail();
+    house.handle(ToHub::Storage(Report::Recovered));
+    house.settle();
+    assert_eq!(house.records(None), ["1:{}", "2:{}", "3:{}"]);
+}
+
+#[test]
 fn what_waits_for_the_disk_counts_with_what_it_replaces() {
     let mut house = House::new(with_endpoint(1));
     let large = "1".repeat(1 << 20);
