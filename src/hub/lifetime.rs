@@ -217,7 +217,6 @@ impl Hub {
         self.expire_positions(budget);
         self.conversations.expire(micros, budget);
         self.expire_tokens(budget);
-        self.expire_records(budget);
     }
 
     /// Fits the next topics to settings that have changed.

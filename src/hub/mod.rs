@@ -384,6 +384,7 @@ impl Hub {
         self.enter(now);
         self.release();
         self.expire(EXPIRED_PER_TICK);
+        self.expire_records();
         self.sweep(EXPIRED_PER_TICK);
         self.beat();
         self.create_users();

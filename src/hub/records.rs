@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod index;
+mod leaving;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::storage::RecordRow;
 use endpoints::Configured;
 use hashbrown::HashMap;
 use index::Index;
+use leaving::Leaving;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -32,6 +34,7 @@ pub struct Records {
     /// Those that have records, or are about to.
     indices: HashMap<TopicName, Index>,
     configured: Configured,
+    leaving: Leaving,
     /// Topics of endpoints that somebody listens to, and by the settings of which generation.
     listened: HashMap<TopicId, (TopicName, u64)>,
 }
@@ -97,8 +100,9 @@ impl Records {
     pub fn check_all(&self, is_quiet: bool) -> (u64, u64) {
         assert!(self.indices.values().all(|index| !index.is_unused()));
         self.configured.check(self.indices.keys());
-        let records = self.indices.values().map(|index| index.len() as u64).sum();
-        (records, self.indices.values().map(|index| index.check_all(record_bytes, is_quiet)).sum())
+        assert!(self.leaving.indices().all(Index::is_quiet));
+        let all = || self.indices.values().chain(self.leaving.indices());
+        (all().map(|index| index.len() as u64).sum(), all().map(|index| index.check_all(record_bytes, is_quiet)).sum())
     }
 }
 
@@ -258,7 +262,11 @@ impl Hub {
     /// A record as an earlier process left it.
     pub(super) fn restore_record(&mut self, endpoint: &TopicName, record: Arc<Record>) {
         let bytes = record_bytes(&record);
-        if self.records.index(endpoint).restore(record) {
+        let index = match self.records.leaving.of(endpoint, record.place) {
+            Some(leaving) => leaving,
+            None => self.records.indices.entry(endpoint.clone()).or_default(),
+        };
+        if index.restore(record) {
             self.totals.records += 1;
             self.totals.record_bytes += bytes;
         }

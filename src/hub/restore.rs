@@ -38,6 +38,7 @@ impl Hub {
             self.pass_what_was_seen(&loaded.messages, &mut durable.notes);
         }
         loaded.tokens.into_iter().for_each(|(token, grant)| self.tokens.restore(token, grant));
+        loaded.leaving.into_iter().for_each(|(endpoint, through)| self.restore_leaving(endpoint, through));
         for (endpoint, record) in loaded.records {
             self.restore_record(&endpoint, record);
         }

@@ -441,6 +441,13 @@ impl Hub {
         }
     }
 
+    pub(super) fn note_leaving(&mut self, endpoint: &TopicName, through: Option<Seq>) {
+        if let Some(durable) = self.durable() {
+            durable.notes.leaving.insert(endpoint.clone(), through);
+            self.unsettle();
+        }
+    }
+
     fn note_tokens(&mut self, changes: impl IntoIterator<Item = TokenChange>) {
         if let Some(durable) = self.durable() {
             durable.notes.tokens.extend(changes);

@@ -131,6 +131,8 @@ pub struct Notes {
     pub gone: Vec<Seq>,
     /// `None`: it is configured, or has no records any more.
     pub endpoints: HashMap<TopicName, Option<RemovedEndpoint>>,
+    /// Up to this place the records of an endpoint are on their way out, whatever becomes of it. `None`: they are gone.
+    pub leaving: HashMap<TopicName, Option<Seq>>,
 }
 
 impl Notes {
@@ -149,6 +151,7 @@ impl Notes {
         self.renewed = self.renewed.max(later.renewed);
         self.gone.extend(later.gone);
         self.endpoints.extend(later.endpoints);
+        self.leaving.extend(later.leaving);
     }
 }
 
@@ -186,8 +189,8 @@ impl Batch {
 
     /// How many rows it writes or deletes.
     pub fn rows(&self) -> usize {
-        let Notes { again, records, tokens, evicted, topics, expired, gone, endpoints, .. } = &self.notes;
-        let kept = again.len() + records.len() + tokens.len() + topics.len() + endpoints.len();
+        let Notes { again, records, tokens, evicted, topics, expired, gone, endpoints, leaving, .. } = &self.notes;
+        let kept = again.len() + records.len() + tokens.len() + topics.len() + endpoints.len() + leaving.len();
         let notes = kept + evicted.len() + expired.len() + gone.len();
         let own = self.messages.len() + self.keys.len() + self.tokens.len() + self.records.len();
         own + self.deleted.len() + self.ended.len() + notes
@@ -218,6 +221,8 @@ pub struct Loaded {
     /// In order of their places, with their endpoints.
     pub records: Vec<(TopicName, Arc<Record>)>,
     pub endpoints: Vec<(TopicName, RemovedEndpoint)>,
+    /// As [`Notes::leaving`].
+    pub leaving: Vec<(TopicName, Seq)>,
     /// The greatest version of a document that is no more.
     pub forgotten: u64,
     /// Its process delivered before the commit, and did not come to its end: subscribers may have more than this.

@@ -18,6 +18,7 @@ pub struct Model {
     /// With their endpoints.
     pub records: BTreeMap<u64, (String, Record)>,
     pub endpoints: BTreeMap<String, RemovedEndpoint>,
+    pub leaving: BTreeMap<String, Seq>,
     /// Topic, key, stamp and age.
     pub keys: BTreeMap<u64, (String, String, Stamp, u64)>,
     pub topics: BTreeMap<String, Remains>,
@@ -54,6 +55,12 @@ impl Model {
             match removed {
                 Some(removed) => self.endpoints.insert(name.as_str().to_owned(), *removed),
                 None => self.endpoints.remove(name.as_str()),
+            };
+        }
+        for (name, through) in &batch.notes.leaving {
+            match through {
+                Some(through) => self.leaving.insert(name.as_str().to_owned(), *through),
+                None => self.leaving.remove(name.as_str()),
             };
         }
         self.keys.extend(batch.keys.iter().map(key));
@@ -99,6 +106,7 @@ impl Model {
                 .map(|(name, record)| (record.place.0, (name.as_str().to_owned(), Record::clone(record))))
                 .collect(),
             endpoints: loaded.endpoints.iter().map(|(name, removed)| (name.as_str().to_owned(), *removed)).collect(),
+            leaving: loaded.leaving.iter().map(|(name, through)| (name.as_str().to_owned(), *through)).collect(),
             keys: loaded.keys.iter().map(key).collect(),
             topics: loaded.topics.iter().map(|(name, remains)| (name.as_str().to_owned(), *remains)).collect(),
             tokens: (loaded.tokens.iter())

@@ -286,6 +286,16 @@ pub fn read_removed(endpoint: &str, value: &[u8]) -> Option<RemovedEndpoint> {
     Some(removed)
 }
 
+pub fn write_leaving<'a>(endpoint: &TopicName, through: Seq, out: &'a mut Vec<u8>) -> &'a [u8] {
+    Writer::new(out).number(through.0).seal(endpoint.as_str().as_bytes())
+}
+
+pub fn read_leaving(endpoint: &str, value: &[u8]) -> Option<Seq> {
+    let mut reader = Reader::open(endpoint.as_bytes(), value)?;
+    let through = reader.number()?;
+    reader.end().map(|()| Seq(through))
+}
+
 pub fn write_remains<'a>(name: &TopicName, remains: &Remains, out: &'a mut Vec<u8>) -> &'a [u8] {
     let Remains { floor, epoch, offset, published, forgotten } = *remains;
     let writer = Writer::new(out).stamp(floor).number(epoch).number(offset).number(published);

@@ -24,6 +24,8 @@ const TOKENS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("tokens")
 const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
 /// Those that have records although they are not configured any more.
 const ENDPOINTS: TableDefinition<&str, &[u8]> = TableDefinition::new("endpoints");
+/// Up to which place the records of an endpoint are on their way out.
+const LEAVING: TableDefinition<&str, &[u8]> = TableDefinition::new("leaving");
 
 /// The rows of `META`: what wrote the file; the number of the newest batch and the newest stamp; two stamps; a version; 1 while
 /// somebody delivers before the commit; a `Seq`.
@@ -327,6 +329,13 @@ fn read(database: &Database) -> Result<Loaded, Why> {
             loaded.endpoints.push((TopicName::from(name.value()), removed));
         }
     }
+    if has(LEAVING.name()) {
+        for entry in transaction.open_table(LEAVING)?.iter()? {
+            let (name, value) = entry?;
+            let through = record::read_leaving(name.value(), value.value()).ok_or_else(|| unreadable("an endpoint"))?;
+            loaded.leaving.push((TopicName::from(name.value()), through));
+        }
+    }
     Ok(loaded)
 }
 
@@ -412,8 +421,8 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
 /// Returns the format that the file needs for this batch.
 fn fill_records(transaction: &WriteTransaction, batch: &Batch, after: Option<Seq>) -> Result<u64, Error> {
     let notes = &batch.notes;
-    let untouched = batch.records.is_empty() && notes.records.is_empty() && notes.gone.is_empty() && notes.endpoints.is_empty();
-    if untouched && (after.is_none() || !transaction.list_tables()?.any(|table| table.name() == RECORDS.name())) {
+    let rows = batch.records.len() + notes.records.len() + notes.gone.len() + notes.endpoints.len() + notes.leaving.len();
+    if rows == 0 && (after.is_none() || !transaction.list_tables()?.any(|table| table.name() == RECORDS.name())) {
         return Ok(WITHOUT_RECORDS);
     }
     let mut out = Vec::new();
@@ -438,6 +447,15 @@ fn fill_records(transaction: &WriteTransaction, batch: &Batch, after: Option<Seq
             Some(removed) => endpoints.insert(endpoint.as_str(), record::write_removed(endpoint, removed, &mut out))?,
             None => endpoints.remove(endpoint.as_str())?,
         };
+    }
+    if !notes.leaving.is_empty() {
+        let mut leaving = transaction.open_table(LEAVING)?;
+        for (endpoint, through) in &notes.leaving {
+            match through {
+                Some(through) => leaving.insert(endpoint.as_str(), record::write_leaving(endpoint, *through, &mut out))?,
+                None => leaving.remove(endpoint.as_str())?,
+            };
+        }
     }
     Ok(OUR_FORMAT)
 }

@@ -43,6 +43,7 @@ fn alter(random: &mut Random, model: &Model, seq: &mut u64, batch: &mut Batch) {
         batch.notes.records.push(RecordRow::Put("e".into(), record(again, random)));
         let removed = RemovedEndpoint { since: *seq, kept_millis: 7 };
         batch.notes.endpoints.insert(["e", "f"][random.below(2)].into(), (random.below(3) > 0).then_some(removed));
+        batch.notes.leaving.insert(["e", "f"][random.below(2)].into(), (random.below(3) > 0).then_some(Seq(gone)));
     }
 }
 
@@ -343,6 +344,15 @@ fn a_file_is_as_before_there_were_records_until_it_has_some() {
     storage.commit(&Batch { head: stamp(6), ..Batch::default() }).unwrap();
     drop(storage);
     assert_eq!(form(&disk), ("endpoints keys messages meta records tokens topics".to_owned(), 2));
+    let mut storage = disk.load().unwrap().0;
+    let notes = Notes { leaving: [("e".into(), Some(Seq(4)))].into_iter().collect(), ..Notes::default() };
+    storage.commit(&Batch { head: stamp(7), notes, ..Batch::default() }).unwrap();
+    drop(storage);
+    assert_eq!(
+        form(&disk),
+        ("endpoints keys leaving messages meta records tokens topics".to_owned(), 2),
+        "nobody else knows of it"
+    );
     assert_eq!(disk.load().unwrap().1.records.len(), 1);
 }
 

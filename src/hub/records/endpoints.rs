@@ -1,4 +1,4 @@
-//! Which endpoints there are: their generations, the users they begin with, and what becomes of the records of one that is gone.
+//! Which endpoints there are: their generations, and the users they begin with.
 
 use crate::exchange::{Alter, AlterRefusal, Alteration, NewRecord, SEPARATOR};
 use crate::hub::{Hub, Waiting, Window};
@@ -11,20 +11,20 @@ use std::time::Duration;
 const KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// What can't be done now is tried again after this time.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub struct Configured {
     generations: HashMap<TopicName, u64>,
     /// Those that have records although they are not configured.
-    removed: HashMap<TopicName, RemovedEndpoint>,
+    pub(super) removed: HashMap<TopicName, RemovedEndpoint>,
     /// How long each service keeps what is removed, as it said last.
     kept: HashMap<Box<str>, Duration>,
     /// Users that are to be created, with their endpoints.
     users: Vec<(TopicName, NewRecord)>,
-    /// When that is, and when the first removed endpoint ends, in monotonic microseconds.
+    /// When that is, and when there is something to do about those that were removed, in monotonic microseconds.
     users_due: Option<u64>,
-    removal_due: Option<u64>,
+    pub(super) removal_due: Option<u64>,
 }
 
 impl Configured {
@@ -37,7 +37,7 @@ impl Configured {
     }
 
     /// What is known of a removed endpoint, if that is new.
-    fn remove(&mut self, endpoint: &TopicName, unix_millis: u64) -> Option<RemovedEndpoint> {
+    pub(super) fn remove(&mut self, endpoint: &TopicName, unix_millis: u64) -> Option<RemovedEndpoint> {
         let known = self.removed.get(endpoint).copied();
         let kept = self.kept.get(service(endpoint)).map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
         let removed = RemovedEndpoint {
@@ -85,15 +85,15 @@ impl Hub {
             if self.records.configured.generation(name).is_some()
                 && let Some(removed) = self.records.configured.removed.get(name)
             {
-                // What was to be deleted by now does not come back.
-                let is_over = removed.until() <= self.now.unix_millis();
-                while is_over && self.drop_records(name, usize::MAX) > 0 {}
-                self.records.configured.removed.remove(name);
-                self.note_endpoint(name, None);
+                // What was to be deleted by now does not come back, the rest does.
+                if removed.until() > self.now.unix_millis() || !self.let_go(name) {
+                    self.records.configured.removed.remove(name);
+                    self.note_endpoint(name, None);
+                }
             }
             self.tidy_endpoint(name);
         }
-        self.plan_removals();
+        self.plan_removals(Duration::ZERO);
     }
 
     /// Creates the users that the settings name and that are not there.
@@ -140,71 +140,5 @@ impl Hub {
     pub(in crate::hub) fn look_for_users(&mut self, wait: Duration) {
         let configured = &mut self.records.configured;
         configured.users_due = (!configured.users.is_empty()).then_some(self.now.after(wait));
-    }
-    /// The records of an endpoint have changed: forgets it if nothing is left, and knows whether it should not have any.
-    pub(in crate::hub) fn tidy_endpoint(&mut self, endpoint: &TopicName) {
-        let Some(index) = self.records.indices.get(endpoint) else { return };
-        if index.is_unused() {
-            self.records.indices.remove(endpoint);
-            if self.records.configured.removed.remove(endpoint).is_some() {
-                self.note_endpoint(endpoint, None);
-            }
-        } else if self.records.configured.generation(endpoint).is_none()
-            && let Some(removed) = self.records.configured.remove(endpoint, self.now.unix_millis())
-        {
-            self.note_endpoint(endpoint, Some(removed));
-            self.plan_removals();
-        }
-    }
-
-    /// Takes over what an earlier process knew of an endpoint that was removed.
-    pub(in crate::hub) fn restore_removed(&mut self, endpoint: TopicName, removed: RemovedEndpoint) {
-        if self.records.indices.contains_key(&endpoint) {
-            self.records.configured.removed.insert(endpoint, removed);
-        } else {
-            self.note_endpoint(&endpoint, None);
-        }
-    }
-
-    fn plan_removals(&mut self) {
-        let now = self.now.unix_millis();
-        let next = self.records.configured.removed.values().map(|removed| removed.until().saturating_sub(now)).min();
-        self.records.configured.removal_due = next.map(|millis| self.now.after(Duration::from_millis(millis)));
-    }
-
-    /// Deletes the records of endpoints that were removed long ago, at most `budget` of each.
-    pub(in crate::hub) fn expire_records(&mut self, budget: usize) {
-        if self.records.configured.removal_due.is_none_or(|due| due > self.now.micros) {
-            return;
-        }
-        let now = self.now.unix_millis();
-        let over = self.records.configured.removed.iter().filter(|(_, removed)| removed.until() <= now);
-        let over: Vec<TopicName> = over.map(|(endpoint, _)| endpoint.clone()).collect();
-        for endpoint in &over {
-            self.drop_records(endpoint, budget);
-            self.tidy_endpoint(endpoint);
-        }
-        self.plan_removals();
-        if let Some(due) = self.records.configured.removal_due.filter(|due| *due <= self.now.micros) {
-            // More of them when these are deleted on disk.
-            let waits = self.durable().is_some();
-            self.records.configured.removal_due = Some(if waits { self.now.after(RETRY) } else { due });
-        }
-    }
-
-    /// Deletes the oldest records of an endpoint, unless something is on its way there, or others still wait for the disk.
-    fn drop_records(&mut self, endpoint: &TopicName, budget: usize) -> usize {
-        if budget < usize::MAX && self.durable().is_some_and(|durable| !durable.notes.gone.is_empty()) {
-            return 0;
-        }
-        let Some(index) = self.records.indices.get_mut(endpoint).filter(|index| index.is_quiet()) else { return 0 };
-        let dropped = index.oldest(budget);
-        for record in &dropped {
-            index.drop_record(record);
-            self.totals.records -= 1;
-            self.totals.record_bytes -= super::record_bytes(record);
-        }
-        self.note_gone(dropped.iter().map(|record| record.place));
-        dropped.len()
     }
 }

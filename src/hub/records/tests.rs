@@ -617,20 +617,6 @@ fn ep_82_an_idle_endpoint_that_was_forgotten_still_knows_how_far_it_had_come() {
 }
 
 #[test]
-fn ep_83_a_snapshot_is_of_the_instant_of_its_join() {
-    let mut bench = Bench::new(with_endpoint(1));
-    bench.alter(create(1, Some(5), "1")).unwrap();
-    bench.alter(create(2, Some(6), "2")).unwrap();
-    let [all, own] = [None, Some(RecordId(6))].map(|of| bench.try_join(1, join_of(ENDPOINT, StartAt::Now, 1, Some(of))).unwrap());
-    bench.alter(put(2, "3")).unwrap();
-    bench.alter(delete(1)).unwrap();
-    let list = |joined: Joined| joined.records.unwrap().iter().map(|record| shown(record)).collect::<Vec<_>>();
-    assert_eq!((list(all), list(own)), (vec!["1:1".to_owned(), "2:2".to_owned()], vec!["2:2".to_owned()]));
-    let none = bench.try_join(1, join_of(ENDPOINT, StartAt::Now, 1, None)).unwrap();
-    assert!(none.records.is_none());
-}
-
-#[test]
 fn ep_82_an_owner_loses_nothing_silently_when_the_log_shrinks_and_grows_again() {
     let with_log = |messages| {
         let mut settings = with_endpoint(1);
@@ -686,6 +672,20 @@ fn ep_82_an_owners_topic_leaves_nothing_behind_when_it_ends() {
     assert!(bench.hub.topics.find(&ENDPOINT.into()).is_none() && left(&bench, ENDPOINT) && !left(&bench, &owners(5)));
     let gap = |bench: &mut Bench, seq| bench.try_join(0, join_of(&owners(5), StartAt::After(seq), 2, None)).unwrap().gap;
     assert!(gap(&mut bench, before) && gap(&mut bench, after));
+}
+
+#[test]
+fn ep_83_a_snapshot_is_of_the_instant_of_its_join() {
+    let mut bench = Bench::new(with_endpoint(1));
+    bench.alter(create(1, Some(5), "1")).unwrap();
+    bench.alter(create(2, Some(6), "2")).unwrap();
+    let [all, own] = [None, Some(RecordId(6))].map(|of| bench.try_join(1, join_of(ENDPOINT, StartAt::Now, 1, Some(of))).unwrap());
+    bench.alter(put(2, "3")).unwrap();
+    bench.alter(delete(1)).unwrap();
+    let list = |joined: Joined| joined.records.unwrap().iter().map(|record| shown(record)).collect::<Vec<_>>();
+    assert_eq!((list(all), list(own)), (vec!["1:1".to_owned(), "2:2".to_owned()], vec!["2:2".to_owned()]));
+    let none = bench.try_join(1, join_of(ENDPOINT, StartAt::Now, 1, None)).unwrap();
+    assert!(none.records.is_none());
 }
 
 fn with_users(generation: u64, users: Vec<NewRecord>) -> Settings {
@@ -752,7 +752,7 @@ fn records_of_a_removed_endpoint_come_back_in_time_and_go_in_slices_after_it() {
     assert_eq!(bench.hub.totals.records, 10_000);
     bench.pass(SECOND);
     bench.tick();
-    assert_eq!(bench.hub.totals.records, 10_000 - 4_096, "a slice at a time");
+    assert_eq!(bench.hub.totals.records, 10_000 - 512, "a slice at a time");
     bench.live(SECOND);
     assert_eq!((bench.hub.totals.records, bench.hub.totals.record_bytes, bench.hub.records.endpoints()), (0, 0, 0));
     bench.handle(ToHub::Settings(Box::new(with_endpoint(4))));
@@ -760,17 +760,62 @@ fn records_of_a_removed_endpoint_come_back_in_time_and_go_in_slices_after_it() {
 }
 
 #[test]
-fn what_was_to_be_deleted_by_now_does_not_come_back_by_halves() {
-    let mut bench = Bench::new(with_endpoint(1));
-    let many = (0..10_000).map(|id| new_record(id, None, "0")).collect();
-    bench.alter(Alter { records_max: 10_000, ..alter(Alteration::Create(many)) }).unwrap();
-    bench.handle(ToHub::Settings(Box::new(settings())));
-    bench.pass(100 * SECOND);
-    bench.tick();
-    assert_eq!(bench.hub.totals.records, 10_000 - 4_096);
-    bench.handle(ToHub::Settings(Box::new(with_endpoint(1))));
-    assert_eq!((bench.records(None).len(), bench.hub.totals.records), (0, 0));
+fn what_was_to_be_deleted_by_now_does_not_come_back_by_halves_and_holds_nobody_up() {
+    for (ticks, back) in [(0, false), (1, false), (1, true)] {
+        let mut bench = Bench::new(with_endpoint(1));
+        let many = (1..=10_000).map(|id| user(id, &[&id.to_string()])).collect();
+        bench.alter(Alter { records_max: 10_000, ..alter(Alteration::Create(many)) }).unwrap();
+        bench.handle(ToHub::Settings(Box::new(settings())));
+        bench.pass(100 * SECOND);
+        (0..ticks).for_each(|_| bench.tick());
+        let left = bench.hub.totals.records;
+        assert_eq!(left, 10_000 - ticks * 512);
+        if back {
+            bench.now.unix_micros -= 50_000_000;
+        }
+        bench.handle(ToHub::Settings(Box::new(with_endpoint(1))));
+        assert_eq!((bench.records(None).len(), bench.hub.totals.records), (0, left), "it is no work for the reload");
+        // The endpoint has room for as many as ever, and nobody has their names.
+        let again = Alteration::Create(vec![user(1, &["1"])]);
+        bench.alter(Alter { records_max: 1, ..alter(again) }).unwrap();
+        assert_eq!(named(&mut bench, "1"), Some(1));
+        bench.tick();
+        assert_eq!(bench.hub.totals.records, left + 1 - 512);
+        // Removed and over once more before the first ones have gone.
+        let mut short = with_endpoint(2);
+        short.endpoints[0].removed_ttl = Duration::ZERO;
+        bench.handle(ToHub::Settings(Box::new(short)));
+        bench.handle(ToHub::Settings(Box::new(settings())));
+        bench.tick();
+        bench.handle(ToHub::Settings(Box::new(with_endpoint(3))));
+        bench.alter(create(2, None, "2")).unwrap();
+        bench.live(SECOND);
+        assert_eq!((bench.records(None), bench.hub.totals.records), (vec!["2:2".to_owned()], 1));
+        assert_eq!(bench.hub.records.due(), None);
+    }
+}
+
+#[test]
+fn what_is_on_its_way_to_an_endpoint_that_is_gone_goes_with_the_rest_of_it() {
+    let mut at_once = with_endpoint(1);
+    at_once.endpoints[0].removed_ttl = Duration::ZERO;
+    let mut bench = Bench::new(at_once.clone());
     bench.alter(create(1, None, "1")).unwrap();
+    let (gate, allowed) = Gate::shut();
+    bench.hub.engine = Box::new(gate);
+    let now = bench.now;
+    bench.hub.handle(ToHub::Alter { origin: Bench::origin(0), alter: Box::new(put(1, "2")) }, now);
+    bench.hub.handle(ToHub::Settings(Box::new(settings())), now);
+    bench.hub.tick(now);
+    assert_eq!((bench.hub.totals.records, bench.hub.records.due()), (1, Some(now.after(SECOND))));
+    // Configured again meanwhile: all of it is there.
+    bench.hub.handle(ToHub::Settings(Box::new(at_once)), now);
+    allowed.store(99, Relaxed);
+    bench.tick();
+    assert_eq!(bench.records(None), ["1:2"]);
+    bench.handle(ToHub::Settings(Box::new(settings())));
+    bench.live(SECOND);
+    assert_eq!(bench.hub.totals.records, 0);
 }
 
 #[test]

@@ -382,6 +382,41 @@ fn a_removed_endpoint_is_remembered_from_process_to_process_and_ends_in_its_time
     assert_eq!(house.records(None), [""; 0]);
 }
 
+#[test]
+fn what_is_half_deleted_when_the_process_is_killed_does_not_come_back_and_what_is_new_stays() {
+    let mut house = House::new(with_endpoint(1));
+    let many = |ids: std::ops::Range<u128>| ids.map(|id| user(id, &id.to_string())).collect();
+    house.alter(Alter { records_max: 9_999, ..alter(Alteration::Create(many(0..6_000))) }).unwrap();
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.settle();
+    house.bench.pass(SECOND * 100);
+    house.tick();
+    assert_eq!(house.hub.totals.records, 6_000 - 512);
+    house.handle(ToHub::Settings(Box::new(with_endpoint(2))));
+    house.alter(register(1, "1")).unwrap();
+    house.bench.live(SECOND / 10);
+    assert_eq!(house.hub.totals.records, 6_001 - 512 - 4_096, "more of them when these are gone on disk");
+    house.commit();
+    let on_disk = |house: &mut House| {
+        let loaded = house.on_disk();
+        (loaded.records.len() as u64, loaded.endpoints.len(), loaded.leaving.len())
+    };
+    assert!(on_disk(&mut house).0 > 1);
+    // Its wall clock shows a time when the endpoint would not have been over.
+    house.bench.now.unix_micros -= 90_000_000;
+    let mut house = house.restart(with_endpoint(2), Duration::ZERO);
+    assert_eq!((house.records(None), house.named("1"), house.named("2")), (vec!["1:{}".to_owned()], Some(1), None));
+    house.bench.live(Duration::ZERO);
+    house.commit();
+    // Not even if it is not configured now.
+    let mut house = house.restart(settings(), Duration::ZERO);
+    (0..2).for_each(|_| house.settle());
+    assert_eq!((on_disk(&mut house), house.hub.totals.records), ((1, 1, 0), 1));
+    let mut house = house.restart(with_endpoint(3), Duration::ZERO);
+    house.settle();
+    assert_eq!((house.records(None), on_disk(&mut house)), (vec!["1:{}".to_owned()], (1, 0, 0)));
+}
+
 /// Whatever is altered, fails and crashes: what was answered is there, as it was answered, and so is every message about it.
 #[test]
 fn ep_79_ep_80_what_was_answered_of_records_is_there_after_any_failures_and_crashes() {

@@ -1,0 +1,143 @@
+//! What becomes of the records of an endpoint that is gone: they are kept for a while, and deleted in slices after it.
+
+use super::endpoints::RETRY;
+use super::index::Index;
+use super::record_bytes;
+use crate::hub::Hub;
+use crate::message::{Seq, TopicName};
+use crate::record::Record;
+use crate::storage::RemovedEndpoint;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Records that are deleted in one tick.
+const SLICE: usize = 512;
+
+/// So many deleted ones may wait for the disk.
+const GONE_MAX: usize = 4_096;
+
+/// The wall clock is looked at this often.
+const LOOK: Duration = Duration::from_secs(3_600);
+
+/// Records that nobody sees any more, in the order in which they go. Those of one endpoint may be here more than once.
+#[derive(Debug, Default)]
+pub struct Leaving(VecDeque<Former>);
+
+#[derive(Debug)]
+struct Former {
+    endpoint: TopicName,
+    /// Places of newer records are greater.
+    through: Seq,
+    index: Index,
+}
+
+impl Leaving {
+    /// Where a record of an earlier process belongs, if it is on its way out.
+    pub fn of(&mut self, endpoint: &TopicName, place: Seq) -> Option<&mut Index> {
+        let found = self.0.iter_mut().find(|former| former.endpoint == *endpoint && place <= former.through);
+        found.map(|former| &mut former.index)
+    }
+
+    /// Up to which place records of this endpoint are here.
+    fn through(&self, endpoint: &TopicName) -> Option<Seq> {
+        self.0.iter().filter(|former| former.endpoint == *endpoint).map(|former| former.through).max()
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub fn indices(&self) -> impl Iterator<Item = &Index> {
+        self.0.iter().map(|former| &former.index)
+    }
+}
+
+impl Hub {
+    /// The records of an endpoint have changed: forgets it if nothing is left, and knows whether it should not have any.
+    pub(in crate::hub) fn tidy_endpoint(&mut self, endpoint: &TopicName) {
+        let Some(index) = self.records.indices.get(endpoint) else { return };
+        if index.is_unused() {
+            self.records.indices.remove(endpoint);
+            if self.records.configured.removed.remove(endpoint).is_some() {
+                self.note_endpoint(endpoint, None);
+            }
+        } else if self.records.configured.generation(endpoint).is_none()
+            && let Some(removed) = self.records.configured.remove(endpoint, self.now.unix_millis())
+        {
+            self.note_endpoint(endpoint, Some(removed));
+            self.plan_removals(Duration::ZERO);
+        }
+    }
+
+    /// Takes over what an earlier process knew of an endpoint that was removed.
+    pub(in crate::hub) fn restore_removed(&mut self, endpoint: TopicName, removed: RemovedEndpoint) {
+        if self.records.indices.contains_key(&endpoint) {
+            self.records.configured.removed.insert(endpoint, removed);
+        } else {
+            self.note_endpoint(&endpoint, None);
+        }
+    }
+
+    /// An earlier process has begun to delete these; its records come next.
+    pub(in crate::hub) fn restore_leaving(&mut self, endpoint: TopicName, through: Seq) {
+        self.records.leaving.0.push_back(Former { endpoint, through, index: Index::default() });
+    }
+
+    /// Notes when there is something to do next; what should have gone already is tried `again` after this time.
+    pub(super) fn plan_removals(&mut self, again: Duration) {
+        let now = self.now.unix_millis();
+        let next = self.records.configured.removed.values().map(|removed| removed.until().saturating_sub(now)).min();
+        let next = next.map(|millis| self.now.after(Duration::from_millis(millis).clamp(again, LOOK)));
+        // The next slice comes at once, unless the disk has to catch up.
+        let waits = self.durable().is_some_and(|durable| durable.notes.gone.len() >= GONE_MAX);
+        let leaves = (!self.records.leaving.0.is_empty()).then(|| self.now.after(if waits { RETRY } else { Duration::ZERO }));
+        self.records.configured.removal_due = next.into_iter().chain(leaves).min();
+    }
+
+    /// Deletes a few records of endpoints that were removed long ago.
+    pub(in crate::hub) fn expire_records(&mut self) {
+        if self.records.configured.removal_due.is_none_or(|due| due > self.now.micros) {
+            return;
+        }
+        let now = self.now.unix_millis();
+        let over = self.records.configured.removed.iter().filter(|(_, removed)| removed.until() <= now);
+        let over: Vec<TopicName> = over.map(|(endpoint, _)| endpoint.clone()).collect();
+        let mut all = true;
+        for endpoint in &over {
+            all &= self.let_go(endpoint);
+        }
+        self.drop_slice();
+        self.plan_removals(if all { Duration::ZERO } else { RETRY });
+    }
+
+    /// All records of an endpoint are to be deleted: from now on it has none, and none of them comes back. False if something is on its
+    /// way there.
+    pub(super) fn let_go(&mut self, endpoint: &TopicName) -> bool {
+        let Some(index) = self.records.indices.get(endpoint).filter(|index| index.is_quiet()) else { return false };
+        let Some(through) = index.newest().map(|newest| newest.place) else { return false };
+        let Some(index) = self.records.indices.remove(endpoint) else { return false };
+        self.records.configured.removed.remove(endpoint);
+        self.note_endpoint(endpoint, None);
+        self.note_leaving(endpoint, Some(through));
+        self.records.leaving.0.push_back(Former { endpoint: endpoint.clone(), through, index });
+        true
+    }
+
+    fn drop_slice(&mut self) {
+        if self.durable().is_some_and(|durable| durable.notes.gone.len() >= GONE_MAX) {
+            return;
+        }
+        let Some(former) = self.records.leaving.0.front_mut() else { return };
+        let dropped: Vec<Arc<Record>> = former.index.oldest(SLICE);
+        for record in &dropped {
+            former.index.drop_record(record);
+            self.totals.records -= 1;
+            self.totals.record_bytes -= record_bytes(record);
+        }
+        if former.index.is_unused()
+            && let Some(Former { endpoint, .. }) = self.records.leaving.0.pop_front()
+        {
+            let rest = self.records.leaving.through(&endpoint);
+            self.note_leaving(&endpoint, rest);
+        }
+        self.note_gone(dropped.iter().map(|record| record.place));
+    }
+}
