@@ -3,7 +3,7 @@
 use crate::exchange::{TopicId, is_of_endpoint};
 use crate::hub::ages::{Ages, micros_of};
 use crate::hub::events::Happening;
-use crate::hub::log::{Keep, kept_bytes};
+use crate::hub::log::{Keep, Log, kept_bytes};
 use crate::hub::publish::Content;
 use crate::hub::storing::Storing;
 use crate::hub::topic::{NOT_IDLE, Topic};
@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Freeing may come this much later than the age, in microseconds, so that the hub wakes for many at once.
 /// Nothing that has reached its age is ever shown meanwhile.
 const FREED_WITHIN: u64 = 500_000;
+
+/// The window that has no place for anything.
+const NOTHING: Window = Window { count: 0, bytes: 0, age: Duration::ZERO };
 
 impl Hub {
     pub(super) fn is_wildcard(&self, name: &TopicName) -> bool {
@@ -50,19 +53,29 @@ impl Hub {
 
     /// Evicts what a topic's windows have no place for, so that nothing expired is ever shown.
     pub(super) fn trim(&mut self, id: TopicId) {
+        self.evict(id, Seq(0));
+    }
+
+    /// The same, and whatever is stored up to this one.
+    pub(super) fn evict(&mut self, id: TopicId, through: Seq) {
         let Some(topic) = self.topics.get_mut(id) else { return };
         let (mut evicted, mut leads) = (0, None);
+        let mut seconds: SmallVec<[(TopicName, Seq); 1]> = SmallVec::new();
         let bytes = topic.log.bytes();
         let window = if is_of_endpoint(&topic.name) { &self.endpoint_window } else { &self.settings.window };
-        while let Some(message) = topic.log.evict(window, self.now.micros) {
+        let goes = |log: &Log| log.oldest().is_some_and(|oldest| oldest.stamp.seq <= through);
+        while let Some(message) = topic.log.evict(if goes(&topic.log) { &NOTHING } else { window }, self.now.micros) {
             topic.evicted(&message);
             evicted += 1;
-            if !topic.owns(&message) {
+            if topic.owns(&message) {
+                seconds.extend(message.also.as_ref().map(|also| (also.topic.clone(), message.stamp.seq)));
+                if self.storing.is_some()
+                    && let Some(durable) = self.engine.durable()
+                {
+                    durable.evicted.push_back(message.stamp.seq);
+                }
+            } else {
                 leads = Some(message.topic.clone());
-            } else if self.storing.is_some()
-                && let Some(durable) = self.engine.durable()
-            {
-                durable.evicted.push_back(message.stamp.seq);
             }
             if let Some(tail) = &mut topic.tail {
                 self.totals.unstored += 1;
@@ -109,9 +122,14 @@ impl Hub {
             self.note_emptied(id);
             self.rest(id, false);
         }
-        // By the first topic it is judged whether something of the second one is gone: it never has more of it, whatever becomes of
-        // the settings before it is swept.
-        if let Some(leads) = leads.and_then(|name| self.topics.find(&name)) {
+        // Two topics of one message keep the same of what both have, whatever becomes of the settings before they are swept: by the
+        // first one it is judged what of the second one is gone, and what it has no place for nobody else keeps.
+        for (second, seq) in seconds {
+            if let Some(second) = self.topics.find(&second) {
+                self.evict(second, seq);
+            }
+        }
+        if let Some(leads) = leads.filter(|_| through == Seq(0)).and_then(|name| self.topics.find(&name)) {
             self.trim(leads);
         }
     }

@@ -849,11 +849,15 @@ fn ep_53_topics_of_endpoints_keep_what_their_services_ask_for_and_others_what_th
         bench.publish("a", "1");
     }
     assert_eq!([ENDPOINT, &owners(7), "a"].map(|name| kept(&bench, name)), [3, 3, 5]);
+    // And no owner's topic what the endpoint's has no place for.
+    (11..=14).for_each(|id| drop(bench.alter(create(id, Some(id), "1")).unwrap()));
+    assert_eq!([owners(7), owners(11), owners(12)].map(|name| kept(&bench, &name)), [0, 0, 1]);
+    assert_eq!((kept(&bench, ENDPOINT), bench.hub.totals.logged), (3, 5 + 2 * 3));
     // Fewer of them, and bytes.
     settings.endpoints[0].log = log(2, 1 << 20);
     bench.handle(ToHub::Settings(Box::new(settings.clone())));
     bench.tick();
-    assert_eq!([ENDPOINT, "a"].map(|name| kept(&bench, name)), [2, 5]);
+    assert_eq!(([ENDPOINT, "a"].map(|name| kept(&bench, name)), bench.hub.totals.logged), ([2, 5], 5 + 2 * 2));
     // Their age.
     bench.live(2 * SECOND);
     assert_eq!([ENDPOINT, &owners(7), "a"].map(|name| kept(&bench, name)), [0, 0, 5]);
@@ -866,7 +870,7 @@ fn ep_53_topics_of_endpoints_keep_what_their_services_ask_for_and_others_what_th
     let other = EndpointSettings { name: "$endpoint\u{1f}s\u{1f}p\u{1f}other".into(), ..settings.endpoints[0].clone() };
     settings.endpoints.push(EndpointSettings { log: log(4, u64::MAX), ..other });
     bench.handle(ToHub::Settings(Box::new(settings)));
-    for number in 11..=19 {
+    for number in 21..=29 {
         bench.alter(create(number, None, "1")).unwrap();
         bench.publish("a", "1");
     }
