@@ -3,10 +3,11 @@
 use super::endpoints::RETRY;
 use super::index::Index;
 use super::record_bytes;
-use crate::hub::Hub;
+use crate::hub::{Hub, Waiting};
 use crate::message::{Seq, TopicName};
 use crate::record::Record;
 use crate::storage::RemovedEndpoint;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +119,24 @@ impl Hub {
         self.note_endpoint(endpoint, None);
         self.note_leaving(endpoint, Some(through));
         self.records.leaving.0.push_back(Former { endpoint: endpoint.clone(), through, index });
+        self.end_history(endpoint);
         true
+    }
+
+    /// Nobody was told that the records went: whoever comes back has missed something, however far he had come.
+    fn end_history(&mut self, endpoint: &TopicName) {
+        let gone = self.sequencer.mark(self.now);
+        self.submit(SmallVec::new(), Waiting::Nothing);
+        if let Some(id) = self.topics.find(endpoint) {
+            self.evict(id, Seq(u64::MAX));
+            self.end(id);
+        }
+        self.positions.remove(endpoint);
+        self.note_ended(endpoint);
+        self.removed = self.removed.max(gone);
+        if let Some(durable) = self.durable() {
+            durable.notes.removed = durable.notes.removed.max(gone);
+        }
     }
 
     fn drop_slice(&mut self) {

@@ -675,6 +675,37 @@ fn ep_82_an_owners_topic_leaves_nothing_behind_when_it_ends() {
 }
 
 #[test]
+fn ep_82_who_comes_back_when_the_records_went_with_the_endpoint_begins_anew() {
+    for is_idle in [false, true] {
+        let mut bench = Bench::new(with_endpoint(1));
+        bench.alter(create(1, Some(5), "1")).unwrap();
+        let seen = bench.head().seq;
+        if is_idle {
+            bench.live(bench.hub.settings.window.age + 3 * bench.hub.settings.topic_idle);
+        }
+        let gaps = |bench: &mut Bench, seq| {
+            [ENDPOINT.to_owned(), owners(5), owners(6)].map(|name| {
+                let joined = bench.try_join(0, join_of(&name, StartAt::After(seq), 1, None)).unwrap();
+                bench.leave(0, &joined);
+                joined.gap
+            })
+        };
+        bench.handle(ToHub::Settings(Box::new(settings())));
+        bench.live(99 * SECOND);
+        bench.handle(ToHub::Settings(Box::new(with_endpoint(1))));
+        assert_eq!(gaps(&mut bench, seen), [false; 3], "they came back in time");
+        let seen = bench.hub.released.seq;
+        bench.handle(ToHub::Settings(Box::new(settings())));
+        bench.live(100 * SECOND);
+        bench.handle(ToHub::Settings(Box::new(with_endpoint(1))));
+        assert_eq!((gaps(&mut bench, seen), bench.hub.totals.logged), ([true; 3], 0));
+        let begins = bench.head().seq;
+        bench.alter(create(2, Some(5), "2")).unwrap();
+        assert_eq!([gaps(&mut bench, seen), gaps(&mut bench, begins)], [[true; 3], [false; 3]]);
+    }
+}
+
+#[test]
 fn ep_83_a_snapshot_is_of_the_instant_of_its_join() {
     let mut bench = Bench::new(with_endpoint(1));
     bench.alter(create(1, Some(5), "1")).unwrap();

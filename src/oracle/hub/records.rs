@@ -36,6 +36,8 @@ pub(super) struct Records {
     generations: u64,
     /// Unix milliseconds since when it is not, with records.
     removed: Option<u64>,
+    /// The newest message when records went without one.
+    ended: Option<Seq>,
     listeners: Vec<Listener>,
 }
 
@@ -242,7 +244,8 @@ impl Model {
         assert_eq!((generation, joined.foreign), (self.records.generation, since > head));
         self.compare_list(of, joined.records.as_ref().expect("it was asked for").iter());
         let events = &self.records.events;
-        let lost = events.iter().any(|event| event.gone && event.stamp.seq > since) || since > head;
+        let has_ended = start != StartAt::Now && self.records.ended.is_some_and(|ended| since <= ended);
+        let lost = events.iter().any(|event| event.gone && event.stamp.seq > since) || since > head || has_ended;
         // Of what was before a topic began the hub knows but the newest stamp of all that are no more.
         let begins_later = events.iter().find(|event| !event.gone).is_none_or(|first| since < first.stamp.seq);
         let ended = self.lives.iter().filter(|life| life.ended).flat_map(|life| &life.messages);
@@ -316,6 +319,8 @@ impl Model {
         if self.records.removed.is_some_and(|since| since + REMOVED_TTL <= self.now.unix_micros / 1_000) {
             self.records.known.clear();
             self.records.removed = None;
+            self.records.ended = self.records.events.last().map(|event| event.stamp.seq);
+            self.records.events.iter_mut().for_each(|event| event.gone = true);
         }
     }
 

@@ -387,6 +387,7 @@ fn what_is_half_deleted_when_the_process_is_killed_does_not_come_back_and_what_i
     let mut house = House::new(with_endpoint(1));
     let many = |ids: std::ops::Range<u128>| ids.map(|id| user(id, &id.to_string())).collect();
     house.alter(Alter { records_max: 9_999, ..alter(Alteration::Create(many(0..6_000))) }).unwrap();
+    let seen = house.head().seq;
     house.handle(ToHub::Settings(Box::new(settings())));
     house.settle();
     house.bench.pass(SECOND * 100);
@@ -412,9 +413,10 @@ fn what_is_half_deleted_when_the_process_is_killed_does_not_come_back_and_what_i
     let mut house = house.restart(settings(), Duration::ZERO);
     (0..2).for_each(|_| house.settle());
     assert_eq!((on_disk(&mut house), house.hub.totals.records), ((1, 1, 0), 1));
-    let mut house = house.restart(with_endpoint(3), Duration::ZERO);
+    let mut house = house.restart(with_endpoint(1), Duration::ZERO);
     house.settle();
     assert_eq!((house.records(None), on_disk(&mut house)), (vec!["1:{}".to_owned()], (1, 0, 0)));
+    assert_eq!(house.missed(ENDPOINT, seen), None, "nobody was told that they went");
 }
 
 /// Whatever is altered, fails and crashes: what was answered is there, as it was answered, and so is every message about it.
