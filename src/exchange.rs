@@ -6,7 +6,7 @@ use crate::message::{EventFields, Message, Seq, Stamp, TopicName};
 use crate::record::{Record, RecordId, RecordList};
 pub use records::{
     Alter, AlterRefusal, Alteration, EndpointLog, EndpointSettings, JoinRecords, NewRecord, SEPARATOR, endpoint_topic,
-    is_of_endpoint, is_of_owner, owner_topic,
+    is_of_endpoint, is_of_owner, owner_topic, token_group, token_group_of,
 };
 use std::fmt;
 use std::ops::Deref;

@@ -137,12 +137,36 @@ pub fn is_of_owner(topic: &TopicName) -> bool {
     is_of_endpoint(topic) && topic.as_str().matches(SEPARATOR).count() == 4
 }
 
+/// The group that the tokens of a project are of.
+pub fn token_group(service: &str, project: &str) -> String {
+    format!("{ENDPOINT}{SEPARATOR}{service}{SEPARATOR}{project}")
+}
+
+/// The same of the project of this endpoint.
+pub fn token_group_of(endpoint: &TopicName) -> &str {
+    endpoint.as_str().rsplit_once(SEPARATOR).map_or("", |(group, _)| group)
+}
+
 /// The topic of all changes of an endpoint.
 pub fn endpoint_topic(service: &str, project: &str, name: &str) -> TopicName {
-    TopicName::from(format!("{ENDPOINT}{SEPARATOR}{service}{SEPARATOR}{project}{SEPARATOR}{name}").as_str())
+    TopicName::from(format!("{}{SEPARATOR}{name}", token_group(service, project)).as_str())
 }
 
 /// The topic of the changes of one owner's records.
 pub fn owner_topic(endpoint: &TopicName, owner: RecordId) -> TopicName {
     TopicName::from(format!("{endpoint}{SEPARATOR}{owner}").as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_topics_say_what_they_are_of() {
+        let endpoint = endpoint_topic("rested", "examples", "examples/notes");
+        let owner = owner_topic(&endpoint, RecordId(1));
+        assert_eq!([&endpoint, &owner, &"$endpoints".into(), &"a".into()].map(is_of_endpoint), [true, true, false, false]);
+        assert_eq!([&endpoint, &owner, &"$control\u{1f}\u{1f}\u{1f}\u{1f}".into()].map(is_of_owner), [false, true, false]);
+        assert_eq!(token_group_of(&endpoint), token_group("rested", "examples"));
+    }
 }

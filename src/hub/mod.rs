@@ -245,6 +245,8 @@ enum Waiting {
         origin: Origin,
         revoked: Vec<TokenDigest>,
     },
+    /// Of users who go with their endpoint.
+    Revoked(Vec<Revocation>),
     /// A user that the settings name, and its endpoint.
     User(Box<(TopicName, NewRecord)>),
 }
@@ -581,6 +583,9 @@ impl Hub {
             Waiting::Altered { origin, result, notice } => {
                 notice.iter().for_each(|notice| self.announce(notice));
                 self.acknowledge(origin, result.is_ok(), Answer::Altered(result));
+            }
+            Waiting::Revoked(revoked) => {
+                revoked.into_iter().for_each(|revocation| self.announce(&Arc::new(Notice::Revoked(revocation))));
             }
             Waiting::Issued { origin, revoked } => {
                 for token in revoked {

@@ -366,7 +366,8 @@ impl Hub {
             }
         }
         match self.waiting.pop_front().expect("each transaction was submitted with what follows it").1 {
-            Waiting::Nothing => {}
+            // The users have not gone yet.
+            Waiting::Nothing | Waiting::Revoked(_) => {}
             Waiting::User(user) => self.discard_user(user.0, user.1),
             Waiting::Published { origin, .. } | Waiting::Deleted { origin, .. } => {
                 self.totals.refused += 1;

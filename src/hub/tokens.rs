@@ -149,6 +149,10 @@ impl Tokens {
         self.arrived();
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Takes over one that an earlier process issued.
     pub fn restore(&mut self, token: TokenDigest, grant: Grant) {
         self.coming += 1;

@@ -9,7 +9,7 @@ use super::options::{self, Options};
 use super::route;
 use crate::access::tokens::Source;
 use crate::clock::Now;
-use crate::exchange::{EndpointLog, EndpointSettings, NewRecord, Reach, SEPARATOR, endpoint_topic};
+use crate::exchange::{EndpointLog, EndpointSettings, NewRecord, Reach, endpoint_topic, token_group};
 use crate::message::{Frame, TopicName};
 use crate::pace::{Goodbyes, Phase, Slices};
 use crate::record::{Account, RecordId};
@@ -118,7 +118,7 @@ impl Live {
             let shared = Arc::new(Shared::new(options, &self.0, &old, encoders, stop));
             let mut endpoints = HashMap::new();
             for project in &options.projects {
-                let group = format!("$endpoint{SEPARATOR}{name}{SEPARATOR}{}", project.name).into();
+                let group = token_group(name, &project.name).into();
                 let project = Arc::new(Project { options: project.clone(), group });
                 for options in &project.options.endpoints {
                     let endpoint = self.endpoint(&shared, &project, options, &old);

@@ -3,6 +3,8 @@
 use super::endpoints::RETRY;
 use super::index::Index;
 use super::record_bytes;
+use crate::engine::Change;
+use crate::exchange::{Revocation, token_group_of};
 use crate::hub::{Hub, Waiting};
 use crate::message::{Seq, TopicName};
 use crate::record::Record;
@@ -82,14 +84,12 @@ impl Hub {
         self.records.leaving.0.push_back(Former { endpoint, through, index: Index::default() });
     }
 
-    /// Notes when there is something to do next; what should have gone already is tried `again` after this time.
+    /// Notes when there is something to do next; what should have gone already is looked at `again` after this time.
     pub(super) fn plan_removals(&mut self, again: Duration) {
         let now = self.now.unix_millis();
         let next = self.records.configured.removed.values().map(|removed| removed.until().saturating_sub(now)).min();
         let next = next.map(|millis| self.now.after(Duration::from_millis(millis).clamp(again, LOOK)));
-        // The next slice comes at once, unless the disk has to catch up.
-        let waits = self.durable().is_some_and(|durable| durable.notes.gone.len() >= GONE_MAX);
-        let leaves = (!self.records.leaving.0.is_empty()).then(|| self.now.after(if waits { RETRY } else { Duration::ZERO }));
+        let leaves = (!self.records.leaving.0.is_empty()).then(|| self.now.after(again));
         self.records.configured.removal_due = next.into_iter().chain(leaves).min();
     }
 
@@ -105,7 +105,7 @@ impl Hub {
         for endpoint in &over {
             all &= self.let_go(endpoint);
         }
-        self.drop_slice();
+        all &= self.drop_slice();
         self.plan_removals(if all { Duration::ZERO } else { RETRY });
     }
 
@@ -139,23 +139,50 @@ impl Hub {
         }
     }
 
-    fn drop_slice(&mut self) {
+    /// False if that has to wait for something.
+    fn drop_slice(&mut self) -> bool {
         if self.durable().is_some_and(|durable| durable.notes.gone.len() >= GONE_MAX) {
-            return;
+            return false;
         }
-        let Some(former) = self.records.leaving.0.front_mut() else { return };
-        let dropped: Vec<Arc<Record>> = former.index.oldest(SLICE);
+        let Some(former) = self.records.leaving.0.front() else { return true };
+        let (endpoint, dropped) = (former.endpoint.clone(), former.index.oldest(SLICE));
+        if !self.revoke_all(&endpoint, &dropped) {
+            return false;
+        }
+        let Some(former) = self.records.leaving.0.front_mut() else { return true };
         for record in &dropped {
             former.index.drop_record(record);
             self.totals.records -= 1;
             self.totals.record_bytes -= record_bytes(record);
         }
-        if former.index.is_unused()
-            && let Some(Former { endpoint, .. }) = self.records.leaving.0.pop_front()
-        {
+        if former.index.is_unused() {
+            self.records.leaving.0.pop_front();
             let rest = self.records.leaving.through(&endpoint);
             self.note_leaving(&endpoint, rest);
         }
         self.note_gone(dropped.iter().map(|record| record.place));
+        true
+    }
+
+    /// Users who are to go lose their tokens before. False until they have.
+    fn revoke_all(&mut self, endpoint: &TopicName, records: &[Arc<Record>]) -> bool {
+        let of_users = |hub: &Hub| -> Vec<Revocation> {
+            let users = records.iter().filter(|record| record.account.is_some() && !hub.tokens.is_empty());
+            let all = users.map(|record| {
+                let (group, user) = (token_group_of(endpoint).into(), record.id.to_string().into());
+                Revocation::User { group, user, except: None }
+            });
+            all.filter(|revocation| !hub.tokens.meant(revocation.clone()).is_empty()).collect()
+        };
+        let revoked = of_users(self);
+        if revoked.is_empty() {
+            return true;
+        }
+        if self.storage_refusal().is_none() {
+            revoked.iter().for_each(|revocation| self.tokens.order_revocation(revocation));
+            let changes = revoked.iter().map(|revocation| Change::Revoke(Box::new(revocation.clone()))).collect();
+            self.submit(changes, Waiting::Revoked(revoked));
+        }
+        of_users(self).is_empty()
     }
 }

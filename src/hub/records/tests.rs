@@ -1,6 +1,6 @@
 use super::*;
 use crate::exchange::{
-    Answer, EndpointLog, EndpointSettings, Grant, Join, Joined, Question, Refusal, Revocation, StartAt, TokenDigest,
+    Answer, EndpointLog, EndpointSettings, Grant, Join, Joined, Notice, Question, Refusal, Revocation, StartAt, TokenDigest,
 };
 use crate::hub::request::{ToHub, ToReactor};
 use crate::hub::testing::{
@@ -824,6 +824,29 @@ fn what_was_to_be_deleted_by_now_does_not_come_back_by_halves_and_holds_nobody_u
         assert_eq!((bench.records(None), bench.hub.totals.records), (vec!["2:2".to_owned()], 1));
         assert_eq!(bench.hub.records.due(), None);
     }
+}
+
+#[test]
+fn users_who_go_with_their_endpoint_lose_their_tokens() {
+    let mut bench = Bench::new(with_endpoint(1));
+    (1..=2).for_each(|id| drop(bench.alter(register(id, &[&id.to_string()])).unwrap()));
+    let tokens = [1, 2, 3].map(|number| TokenDigest([number; 32]));
+    for (token, id) in tokens.into_iter().zip([1, 1, 7]) {
+        let (group, user) = ("$endpoint\u{1f}s\u{1f}p".into(), RecordId(id).to_string().into());
+        let grant = Grant { group, user, until: u64::MAX };
+        assert!(matches!(bench.ask(Question::Issue { token, grant, user_max: 0 }), Answer::Issued));
+    }
+    let known = |bench: &Bench| tokens.map(|token| bench.hub.tokens.find(token, 0).is_some());
+    bench.handle(ToHub::Settings(Box::new(settings())));
+    bench.live(99 * SECOND);
+    assert_eq!((known(&bench), bench.hub.totals.records), ([true; 3], 2));
+    bench.inbox(1);
+    bench.live(SECOND);
+    assert_eq!((known(&bench), bench.hub.totals.records), ([false, false, true], 0));
+    let told = bench.inbox(1);
+    let [ToReactor::Announce(notice)] = &told[..] else { panic!("{told:?}") };
+    let user = RecordId(1).to_string();
+    assert!(matches!(&**notice, Notice::Revoked(Revocation::User { user: told, except: None, .. }) if **told == *user));
 }
 
 #[test]

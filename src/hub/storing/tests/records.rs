@@ -419,6 +419,25 @@ fn what_is_half_deleted_when_the_process_is_killed_does_not_come_back_and_what_i
     assert_eq!(house.missed(ENDPOINT, seen), None, "nobody was told that they went");
 }
 
+#[test]
+fn users_go_with_their_endpoint_when_it_is_committed_that_their_tokens_did() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(register(1, "anna")).unwrap();
+    let (group, user) = ("$endpoint\u{1f}s\u{1f}p".into(), RecordId(1).to_string().into());
+    let (token, grant) = (TokenDigest([1; 32]), Grant { group, user, until: u64::MAX });
+    house.handle(ToHub::Ask { origin: Bench::origin(0), question: Question::Issue { token, grant, user_max: 0 } });
+    house.commit();
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.settle();
+    house.bench.live(SECOND * 98);
+    house.fail();
+    assert_eq!((house.hub.totals.records, house.hub.tokens.find(token, 0).is_some()), (1, true));
+    house.bench.live(SECOND * 2);
+    house.handle(ToHub::Storage(Report::Recovered));
+    (0..2).for_each(|_| house.settle());
+    assert_eq!((house.hub.totals.records, house.records_on_disk().len(), house.tokens_on_disk()), (0, 0, 0));
+}
+
 /// Whatever is altered, fails and crashes: what was answered is there, as it was answered, and so is every message about it.
 #[test]
 fn ep_79_ep_80_what_was_answered_of_records_is_there_after_any_failures_and_crashes() {
