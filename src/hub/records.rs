@@ -24,6 +24,7 @@ use index::Index;
 use leaving::Leaving;
 use smallvec::SmallVec;
 use std::sync::Arc;
+use table::Table;
 
 /// What a record costs beside its data and its account's strings: itself, its data's counts, its places in lists and tables, and what
 /// the allocator rounds up (measured with a million records of 100 bytes).
@@ -36,7 +37,7 @@ pub struct Records {
     configured: Configured,
     leaving: Leaving,
     /// Topics of endpoints that somebody listens to, and by the settings of which generation.
-    listened: HashMap<TopicId, (TopicName, u64)>,
+    listened: Table<(TopicId, (TopicName, u64))>,
 }
 
 impl Records {
@@ -76,7 +77,9 @@ impl Records {
 
     /// Somebody has subscribed to a topic by these settings.
     pub fn joined(&mut self, id: TopicId, records: &JoinRecords) {
-        self.listened.entry(id).or_insert_with(|| (records.endpoint.clone(), records.generation));
+        if self.listened.get(&id).is_none() {
+            self.listened.insert((id, (records.endpoint.clone(), records.generation)));
+        }
     }
 
     /// Nobody listens to this topic any more.
@@ -88,7 +91,7 @@ impl Records {
     fn is_stale(&self, id: TopicId) -> bool {
         // Most servers have no endpoints: nothing is looked up then.
         !self.listened.is_empty()
-            && self.listened.get(&id).is_some_and(|(endpoint, since)| self.configured.generation(endpoint) != Some(*since))
+            && self.listened.get(&id).is_some_and(|(_, (endpoint, since))| self.configured.generation(endpoint) != Some(*since))
     }
 
     fn index(&mut self, endpoint: &TopicName) -> &mut Index {

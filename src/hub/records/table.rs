@@ -1,5 +1,6 @@
 //! A hash table that grows part by part, so that no insertion moves more than a few hundred rows, however many there are.
 
+use crate::exchange::TopicId;
 use crate::record::{Record, RecordId};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::{BuildHasher, Hash};
@@ -30,6 +31,14 @@ impl<T> Row for (RecordId, T) {
     type Key = RecordId;
 
     fn key(&self) -> &RecordId {
+        &self.0
+    }
+}
+
+impl<T> Row for (TopicId, T) {
+    type Key = TopicId;
+
+    fn key(&self) -> &TopicId {
         &self.0
     }
 }
