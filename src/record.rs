@@ -225,7 +225,7 @@ impl RecordList {
 
     /// Adds one behind all others.
     pub fn push(&mut self, record: Arc<Record>) {
-        debug_assert!(self.newest().is_none_or(|last| last.place < record.place));
+        debug_assert!(self.iter_last().is_none_or(|last| last.place < record.place));
         self.len += 1;
         self.bytes += record.data.len() as u64;
         let chunks = Arc::make_mut(&mut self.chunks);
@@ -275,7 +275,7 @@ impl RecordList {
         Some(removed)
     }
 
-    pub fn newest(&self) -> Option<&Arc<Record>> {
+    fn iter_last(&self) -> Option<&Arc<Record>> {
         self.chunks.last()?.last()
     }
 

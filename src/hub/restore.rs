@@ -53,8 +53,8 @@ impl Hub {
             since = self.now.at_unix(stored.unix_micros).max(since);
             self.restore_message(stored, since);
         }
+        self.end_histories();
         loaded.endpoints.into_iter().for_each(|(endpoint, removed)| self.restore_removed(endpoint, removed));
-        self.configure_endpoints();
         let (mut forgotten, mut beyond) = (Vec::new(), Vec::new());
         for (name, remains) in loaded.topics {
             match remains.forgotten {
@@ -70,6 +70,8 @@ impl Hub {
             self.positions.add(name, past, self.now.at_unix(at), self.settings.positions_max, |name, _| beyond.push(name));
         }
         beyond.iter().for_each(|name| self.note_ended(name));
+        // It may end histories: of what is known of them by now.
+        self.configure_endpoints();
         let mut since = 0;
         for known in loaded.keys {
             since = self.now.at_unix(known.unix_micros).max(since);

@@ -76,10 +76,6 @@ impl Index {
         self.list.iter().take(count).cloned().collect()
     }
 
-    pub fn newest(&self) -> Option<&Arc<Record>> {
-        self.list.newest()
-    }
-
     /// The record as it was ordered.
     pub fn ordered(&self, id: RecordId) -> Option<&Arc<Record>> {
         match self.ahead.get(&id) {

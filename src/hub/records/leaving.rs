@@ -30,7 +30,7 @@ pub struct Leaving(VecDeque<Former>);
 #[derive(Debug)]
 struct Former {
     endpoint: TopicName,
-    /// Places of newer records are greater.
+    /// What was stamped later is not of these records: newer ones, and messages about them.
     through: Seq,
     index: Index,
 }
@@ -112,23 +112,25 @@ impl Hub {
     /// All records of an endpoint are to be deleted: from now on it has none, and none of them comes back. False if something is on its
     /// way there.
     pub(super) fn let_go(&mut self, endpoint: &TopicName) -> bool {
-        let Some(index) = self.records.indices.get(endpoint).filter(|index| index.is_quiet()) else { return false };
-        let Some(through) = index.newest().map(|newest| newest.place) else { return false };
+        if !self.records.indices.get(endpoint).is_some_and(Index::is_quiet) {
+            return false;
+        }
         let Some(index) = self.records.indices.remove(endpoint) else { return false };
         self.records.configured.removed.remove(endpoint);
         self.note_endpoint(endpoint, None);
+        let through = self.end_history(endpoint);
         self.note_leaving(endpoint, Some(through));
         self.records.leaving.0.push_back(Former { endpoint: endpoint.clone(), through, index });
-        self.end_history(endpoint);
         true
     }
 
-    /// Nobody was told that the records went: whoever comes back has missed something, however far he had come.
-    fn end_history(&mut self, endpoint: &TopicName) {
+    /// Nobody was told that the records went: whoever comes back has missed something, however far he had come. Returns how far that
+    /// may be.
+    fn end_history(&mut self, endpoint: &TopicName) -> Seq {
         let gone = self.sequencer.mark(self.now);
         self.submit(SmallVec::new(), Waiting::Nothing);
         if let Some(id) = self.topics.find(endpoint) {
-            self.evict(id, Seq(u64::MAX));
+            self.evict(id, gone.seq);
             self.end(id);
         }
         self.positions.remove(endpoint);
@@ -136,6 +138,20 @@ impl Hub {
         self.removed = self.removed.max(gone);
         if let Some(durable) = self.durable() {
             durable.notes.removed = durable.notes.removed.max(gone);
+        }
+        gone.seq
+    }
+
+    /// The same of what an earlier process had no time to delete on disk.
+    pub(in crate::hub) fn end_histories(&mut self) {
+        let leaving: Vec<_> = self.records.leaving.0.iter().map(|former| (former.endpoint.clone(), former.through)).collect();
+        for (endpoint, through) in leaving {
+            let Some(id) = self.topics.find(&endpoint) else { continue };
+            if self.topics.get(id).and_then(|topic| topic.log.newest()).is_some_and(|newest| newest.stamp.seq <= through) {
+                self.evict(id, through);
+                self.end(id);
+                self.note_ended(&endpoint);
+            }
         }
     }
 

@@ -420,6 +420,47 @@ fn what_is_half_deleted_when_the_process_is_killed_does_not_come_back_and_what_i
 }
 
 #[test]
+fn ep_82_who_comes_back_to_another_process_when_the_records_went_begins_anew() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(create(1, Some(5), "1")).unwrap();
+    let seen = house.head().seq;
+    let time = house.hub.settings.window.age + 3 * house.hub.settings.topic_idle;
+    house.bench.live(time);
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.settle();
+    assert!(house.hub.topics.find(&ENDPOINT.into()).is_none());
+    let mut house = house.restart(with_endpoint(1), SECOND * 200);
+    assert_eq!([ENDPOINT.to_owned(), owners(5)].map(|name| house.missed(&name, seen)), [None, None]);
+    house.settle();
+    assert_eq!((house.records(None).len(), house.records_on_disk().len()), (0, 0));
+}
+
+#[test]
+fn ep_82_messages_about_records_that_went_are_none_although_they_are_still_on_disk() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(create(0, Some(5), "1")).unwrap();
+    let left = house.on_disk().messages;
+    let many = (1..600).map(|id| new_record(id, Some(5), "1")).collect();
+    house.alter(alter(Alteration::Create(many))).unwrap();
+    let seen = house.head().seq;
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.bench.pass(SECOND * 100);
+    house.tick();
+    house.put_one("a", "1");
+    let on_disk = house.on_disk();
+    assert_eq!((on_disk.records.len(), on_disk.leaving.len(), on_disk.messages.len()), (600 - 512, 1, 1));
+    // Of many messages the last ones are deleted later, and the process is killed before.
+    let (head, notes) = (on_disk.head.unwrap(), Notes { again: left, ..Notes::default() });
+    house.storage.as_mut().unwrap().commit(&Batch { head, notes, ..Batch::default() }).unwrap();
+    let mut house = house.restart(with_endpoint(1), SECOND);
+    assert_eq!([ENDPOINT.to_owned(), owners(5)].map(|name| house.missed(&name, seen)), [None, None]);
+    house.alter(create(0, Some(5), "2")).unwrap();
+    assert_eq!([ENDPOINT.to_owned(), owners(5)].map(|name| house.missed(&name, seen)), [None, None]);
+    (0..2).for_each(|_| house.settle());
+    assert_eq!((house.records_on_disk(), house.on_disk().messages.len()), (vec!["0:2".to_owned()], 2));
+}
+
+#[test]
 fn users_go_with_their_endpoint_when_it_is_committed_that_their_tokens_did() {
     let mut house = House::new(with_endpoint(1));
     house.alter(register(1, "anna")).unwrap();
