@@ -1,6 +1,6 @@
 //! What must hold of a hub between two requests, counted anew: for tests and fuzzing.
 
-use crate::exchange::is_of_endpoint;
+use crate::exchange::{is_of_endpoint, is_of_owner};
 use crate::hub::documents::is_deletion;
 use crate::hub::{Hub, Totals};
 
@@ -25,6 +25,11 @@ impl Hub {
                 false => self.settings.window.count,
             };
             assert!(topic.log.len() <= most || self.sweep.is_some());
+            if let Some(oldest) = topic.log.oldest().filter(|_| is_of_owner(&topic.name)) {
+                let leads =
+                    self.topics.find(&oldest.topic).and_then(|id| self.topics.get(id)).and_then(|leads| leads.log.oldest());
+                assert!(leads.is_some_and(|leads| leads.stamp <= oldest.stamp), "the endpoint's topic has what an owner's has");
+            }
             assert!(!topic.is_document() || topic.for_laggards() == (0, 0));
             assert!(topic.pending == 0 || !self.waiting.is_empty());
             let released = topic.released();
