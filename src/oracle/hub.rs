@@ -696,6 +696,19 @@ fn settings(count: usize, generation: u64) -> Settings {
 mod tests {
     use super::*;
 
+    /// What random bytes hardly ever ask for: an endpoint is configured, gone for so long, and configured again, then listened to.
+    #[test]
+    fn an_endpoint_that_comes_back_in_time_or_too_late_is_what_the_model_says() {
+        for (amount, which, how) in
+            [40, 115, 140, 255].into_iter().flat_map(|amount| (0..6).map(move |which| (amount, which, 128)))
+        {
+            let begins = [183, 0, 2, 176, 4, 0, 177, 2, 0];
+            let goes = [183, 0, 1, 8, amount, 183, 0, 2];
+            let listens = [180, which, how, 180, which, how + 1, 180, which, 0, 176, 2, 0, 181, 0, 0, 180, which, how];
+            hub(&[&begins[..], &goes, &listens, &goes, &listens].concat());
+        }
+    }
+
     #[test]
     fn the_hub_does_what_the_model_says_whatever_is_asked() {
         for seed in 1..=2_000u64 {
