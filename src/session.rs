@@ -270,6 +270,7 @@ impl fmt::Debug for Job {
     }
 }
 
+/// What is large is boxed: each is moved as the largest of them.
 #[derive(Debug)]
 pub enum Action {
     Accept,
@@ -283,7 +284,7 @@ pub enum Action {
     Discard,
     Close { code: Option<u16>, reason: String },
     Hangup,
-    Join { join: Join, delivery: Delivery },
+    Join { join: Box<Join>, delivery: Delivery },
     Leave(Vec<SubscriptionId>),
     Publish { entries: Vec<Entry>, report: Option<Selection> },
     Delete { topics: Vec<TopicName>, payload: Arc<[u8]> },
@@ -295,6 +296,8 @@ pub enum Action {
     Work { queue: WorkQueue, job: Job },
     WakeAt(u64),
 }
+
+const _: () = assert!(size_of::<Action>() <= 112, "a wish is moved several times");
 
 /// The wishes of a session, carried out in order after it returns; and what it may know of its connection.
 #[derive(Debug, Default)]
@@ -373,7 +376,7 @@ impl Actions {
     }
 
     pub fn join(&mut self, join: Join, delivery: Delivery) {
-        self.list.push(Action::Join { join, delivery });
+        self.list.push(Action::Join { join: Box::new(join), delivery });
     }
 
     pub fn leave(&mut self, ids: Vec<SubscriptionId>) {
@@ -428,6 +431,18 @@ impl Actions {
     /// What was asked for, in order; empties the list.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Action> {
         self.list.drain(..)
+    }
+
+    /// The same as a list, which may [come back](Actions::reuse).
+    pub fn take(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.list)
+    }
+
+    /// The memory of a list that is carried out is for the next one.
+    pub fn reuse(&mut self, list: Vec<Action>) {
+        if self.list.is_empty() && list.is_empty() {
+            self.list = list;
+        }
     }
 
     pub fn is_empty(&self) -> bool {

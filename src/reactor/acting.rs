@@ -68,8 +68,8 @@ impl<T: Transport> Reactor<T> {
         if self.actions.is_empty() {
             return;
         }
-        let list: SmallVec<[Action; 4]> = self.actions.drain().collect();
-        for action in list {
+        let mut list = self.actions.take();
+        for action in list.drain(..) {
             let slot = &self.connections[index];
             if slot.session.is_none() || slot.is(bits::DEAD) {
                 break;
@@ -122,6 +122,7 @@ impl<T: Transport> Reactor<T> {
                 }
             }
         }
+        self.actions.reuse(list);
         self.tell_refused(index);
     }
 
@@ -147,14 +148,14 @@ impl<T: Transport> Reactor<T> {
         Origin { reactor: self.index, connection: self.connections.token(index), ticket }
     }
 
-    fn join(&mut self, index: u32, join: Join, delivery: Delivery) {
+    fn join(&mut self, index: u32, join: Box<Join>, delivery: Delivery) {
         let ticket = self.ticket();
         let origin = Origin { reactor: self.index, connection: self.connections.token(index), ticket };
         let slot = &mut self.connections[index];
         let topics: Vec<(SubscriptionId, TopicName)> = join.topics.iter().map(|topic| (topic.id, topic.name.clone())).collect();
         slot.extra().joining.push(Joining { ticket, delivery, topics });
         // Whether it is the first that succeeds is not known yet: the answer to every other one takes the count back.
-        self.outgoing.push(ToHub::Join { origin, join: Box::new(join), first: true });
+        self.outgoing.push(ToHub::Join { origin, join, first: true });
     }
 
     fn leave(&mut self, index: u32, ids: &[SubscriptionId]) {
