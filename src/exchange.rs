@@ -223,13 +223,11 @@ pub enum Revocation {
 }
 
 impl Revocation {
-    /// Whether this token counts no longer, which stands for a record of users.
-    pub fn covers(&self, token: TokenDigest, of_group: &str, of_user: RecordId) -> bool {
+    /// Whether this token counts no longer. `stands_for` says whether it is one of a user, whose group comes first.
+    pub fn covers(&self, token: TokenDigest, stands_for: impl FnOnce(&str, &str) -> bool) -> bool {
         match self {
             Revocation::Token(revoked) => *revoked == token,
-            Revocation::User { group, user, except } => {
-                **group == *of_group && RecordId::parse(user) == Some(of_user) && *except != Some(token)
-            }
+            Revocation::User { group, user, except } => *except != Some(token) && stands_for(group, user),
         }
     }
 }

@@ -385,10 +385,11 @@ fn fill(transaction: &WriteTransaction, batch: &Batch, number: u64, after: Optio
         match change {
             TokenChange::Issue(token, grant) => drop(tokens.insert(&token.0, record::write_token(*token, grant, &mut out))?),
             TokenChange::Revoke(Revocation::Token(token)) => drop(tokens.remove(&token.0)?),
-            TokenChange::Revoke(Revocation::User { group, user, except }) => tokens.retain(|token, value| {
+            TokenChange::Revoke(revocation @ Revocation::User { .. }) => tokens.retain(|token, value| {
                 let token = TokenDigest(*token);
-                let grant = record::read_token(token, value);
-                *except == Some(token) || grant.is_none_or(|grant| (&grant.group, &grant.user) != (group, user))
+                !revocation.covers(token, |group, user| {
+                    record::read_token(token, value).is_some_and(|grant| (&*grant.group, &*grant.user) == (group, user))
+                })
             })?,
         }
     }

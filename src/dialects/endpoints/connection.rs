@@ -245,9 +245,7 @@ impl Connection {
 
     /// The hub knows the token, or not.
     fn granted(&mut self, token: TokenDigest, grant: Option<Grant>, blame: Blame, wish: Wish, actions: &mut Actions) {
-        let grant = grant.filter(|grant| grant.group == self.endpoint().project.group);
-        let known = grant.and_then(|grant| Some((RecordId::parse(&grant.user)?, grant.until)));
-        let Some((id, until)) = known else {
+        let Some((id, until)) = self.endpoint().project.holder(grant) else {
             return turn_away(self.shared().unknown(blame, actions.now), actions);
         };
         self.user = Some(Box::new(User { id, token }));
@@ -429,7 +427,7 @@ impl Session for Connection {
 
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
         let (Notice::Revoked(revocation), Some(mine)) = (notice, &self.user) else { return };
-        if !revocation.covers(mine.token, &self.endpoint().project.group, mine.id) {
+        if !self.endpoint().project.loses(revocation, mine.token, mine.id) {
             return;
         }
         match revocation {

@@ -9,7 +9,9 @@ use super::options::{self, Options};
 use super::route;
 use crate::access::tokens::Source;
 use crate::clock::Now;
-use crate::exchange::{EndpointLog, EndpointSettings, NewRecord, Reach, endpoint_topic, token_group};
+use crate::exchange::{
+    EndpointLog, EndpointSettings, Grant, NewRecord, Reach, Revocation, TokenDigest, endpoint_topic, token_group,
+};
 use crate::message::{Frame, TopicName};
 use crate::pace::{Goodbyes, Phase, Slices};
 use crate::record::{Account, RecordId};
@@ -245,6 +247,19 @@ impl Shared {
         let most = self.options.limits.failures_per_minute_per_address;
         let counts = !reject.is_failure() || self.failed.checks.count(origin_of(peer), most, now.micros);
         if counts { reject } else { reject.limited() }
+    }
+}
+
+impl Project {
+    /// Which record of users a token stands for here, and until when, in Unix milliseconds.
+    pub fn holder(&self, grant: Option<Grant>) -> Option<(RecordId, u64)> {
+        let grant = grant.filter(|grant| grant.group == self.group)?;
+        Some((RecordId::parse(&grant.user)?, grant.until))
+    }
+
+    /// Whether the token of this user counts no longer.
+    pub fn loses(&self, revocation: &Revocation, token: TokenDigest, user: RecordId) -> bool {
+        revocation.covers(token, |group, of| *group == *self.group && RecordId::parse(of) == Some(user))
     }
 }
 

@@ -18,9 +18,7 @@ use super::shared::{Identity, Place, Project, Proof, Review, Shared, document};
 use super::version::Version;
 use crate::access::bearer;
 use crate::clock::Now;
-use crate::exchange::{
-    Answer, Grant, Join, JoinTopic, Joined, Notice, Question, Refusal, Revocation, StartAt, SubscriptionId, TokenDigest,
-};
+use crate::exchange::{Answer, Grant, Join, JoinTopic, Joined, Notice, Question, Refusal, StartAt, SubscriptionId, TokenDigest};
 use crate::message::{Message, TopicName};
 use crate::pace::{Beat, Pulse, Rate, Tick};
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
@@ -442,14 +440,8 @@ impl Session for Connection {
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
         let Notice::Revoked(revocation) = notice else { return };
         let Proof::Token(token) = self.identity.proof else { return };
-        let revoked = match revocation {
-            Revocation::Token(revoked) => *revoked == token,
-            Revocation::User { group, user, except } => {
-                let is_meant = **group == *self.project().group && self.identity.principal.user() == Some(&**user);
-                is_meant && *except != Some(token)
-            }
-        };
-        if revoked {
+        let is_mine = |group: &str, user: &str| *group == *self.project().group && self.identity.principal.user() == Some(user);
+        if revocation.covers(token, is_mine) {
             self.dismiss(REVOKED, actions);
         }
     }

@@ -212,9 +212,7 @@ impl Call {
     /// The hub knows the token, or not.
     fn identified(&mut self, token: TokenDigest, grant: Option<Grant>, blame: Blame, actions: &mut Actions) -> bool {
         let endpoint = self.context.endpoint();
-        let grant = grant.filter(|grant| grant.group == endpoint.project.group);
-        let known = grant.and_then(|grant| Some((RecordId::parse(&grant.user)?, grant.until)));
-        self.context.who = match (&self.context.who, known) {
+        self.context.who = match (&self.context.who, endpoint.project.holder(grant)) {
             (Who::Master(_), known) => Who::Master(known.map(|(id, _)| id)),
             (Who::Anybody | Who::User(_), Some((id, until))) => Who::User(User { id, token, until }),
             (Who::Anybody | Who::User(_), None) => {
@@ -303,7 +301,7 @@ impl Session for Call {
     /// A body may take its time, and so may a worker, and whose session it is log out meanwhile.
     fn noticed(&mut self, notice: &Notice, actions: &mut Actions) {
         let (Notice::Revoked(revocation), Who::User(user)) = (notice, &self.context.who) else { return };
-        if !revocation.covers(user.token, &self.context.endpoint().project.group, user.id) {
+        if !self.context.endpoint().project.loses(revocation, user.token, user.id) {
             return;
         }
         self.context.revoked = true;
