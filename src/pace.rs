@@ -1,5 +1,6 @@
 //! When things happen that must not happen to everybody at once, and how often a client may do something.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -160,6 +161,33 @@ impl Slices {
     }
 }
 
+/// How often something has happened lately: each time within a window that slides, in monotonic microseconds.
+#[derive(Clone, Debug, Default)]
+pub struct Lately(VecDeque<u64>);
+
+impl Lately {
+    /// It has happened once more. Returns how often it has within the window.
+    pub fn count(&mut self, now_micros: u64, window: u64) -> usize {
+        self.forget(now_micros, window);
+        self.0.push_back(now_micros);
+        self.0.len()
+    }
+
+    /// Forgets what lies before the window; returns how much that was.
+    pub fn forget(&mut self, now_micros: u64, window: u64) -> usize {
+        let gone = self.0.partition_point(|&at| at + window <= now_micros);
+        self.0.drain(..gone).count()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// How much a client may do: one bucket of the generic cell rate algorithm.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
@@ -282,6 +310,16 @@ mod tests {
         let delays: Vec<u128> = (0..5).map(|_| slices.delay(2, Duration::from_millis(10)).as_millis()).collect();
         assert_eq!(delays, [0, 0, 10, 10, 20]);
         assert_eq!(Slices::default().delay(0, Duration::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_has_happened_lately_is_forgotten_when_its_window_is_over() {
+        let mut lately = Lately::default();
+        assert_eq!([10, 15, 19].map(|now| lately.count(now, 10)), [1, 2, 3]);
+        assert_eq!((lately.forget(19, 10), lately.len()), (0, 3));
+        assert_eq!(lately.count(20, 10), 3, "the first is as old as the window");
+        assert_eq!((lately.forget(29, 10), lately.len(), lately.is_empty()), (2, 1, false));
+        assert_eq!((lately.forget(30, 10), lately.is_empty()), (1, true));
     }
 
     #[test]

@@ -17,11 +17,10 @@ use crate::exchange::{
     TokenDigest, owner_topic,
 };
 use crate::message::{Frame, Seq, TopicName};
-use crate::pace::{Beat, Pulse, Tick};
+use crate::pace::{Beat, Lately, Pulse, Tick};
 use crate::record::RecordId;
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session, WorkQueue};
 use std::any::Any;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Frames that a client may send within [`FRAMES_TIME`].
@@ -59,8 +58,8 @@ struct User {
 #[derive(Default)]
 struct Extra {
     stage: Option<Stage>,
-    /// When frames came from the client, in monotonic microseconds.
-    frames: VecDeque<u64>,
+    /// Frames of the client.
+    frames: Lately,
     end: Option<End>,
 }
 
@@ -277,11 +276,7 @@ impl Connection {
 
     /// What the client sends means nothing; there just must not be too much of it.
     fn count_frame(&mut self, actions: &mut Actions) {
-        let now = actions.now.micros;
-        let frames = &mut self.extra().frames;
-        forget(frames, now);
-        frames.push_back(now);
-        if frames.len() > FRAMES_MAX {
+        if self.extra().frames.count(actions.now.micros, FRAMES_TIME) > FRAMES_MAX {
             actions.close(Some(1008), "Too many messages.");
         }
     }
@@ -337,13 +332,6 @@ const EXPIRED: &str = "Access token expired.";
 fn turn_away(reject: Reject, actions: &mut Actions) {
     let (code, reason) = reject.close();
     actions.close(Some(code), reason);
-}
-
-/// Forgets what lies before the window.
-fn forget(frames: &mut VecDeque<u64>, now: u64) {
-    while frames.front().is_some_and(|&at| at + FRAMES_TIME <= now) {
-        frames.pop_front();
-    }
 }
 
 impl Session for Connection {
@@ -463,7 +451,7 @@ impl Session for Connection {
             Beat::Nothing => {}
         }
         if let Some(extra) = &mut self.extra {
-            forget(&mut extra.frames, now);
+            extra.frames.forget(now, FRAMES_TIME);
             self.tidy();
         }
         self.sleep(actions);

@@ -1,6 +1,7 @@
 //! How often something may fail within a minute: per address, or per name of a user.
 
-use std::collections::{HashMap, VecDeque};
+use crate::pace::Lately;
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,8 +19,8 @@ pub struct Failures<K> {
 }
 
 struct Known<K> {
-    /// When each key has failed, oldest first; none is empty.
-    times: HashMap<K, VecDeque<u64>>,
+    /// How often each key has failed; none is empty.
+    times: HashMap<K, Lately>,
     /// Of all of them.
     failures: usize,
     /// When what is older than a minute was last looked for.
@@ -45,7 +46,7 @@ impl<K: Hash + Eq> Failures<K> {
             return false;
         }
         known.failures += 1;
-        known.times.entry(key).or_default().push_back(now);
+        known.times.entry(key).or_default().count(now, MINUTE);
         true
     }
 
@@ -58,7 +59,7 @@ impl<K: Hash + Eq> Known<K> {
     /// Failures of this key within the last minute; older ones are forgotten.
     fn of(&mut self, key: &K, now: u64) -> usize {
         let Some(times) = self.times.get_mut(key) else { return 0 };
-        self.failures -= forget(times, now);
+        self.failures -= times.forget(now, MINUTE);
         let left = times.len();
         if left == 0 {
             self.times.remove(key);
@@ -74,18 +75,12 @@ impl<K: Hash + Eq> Known<K> {
             self.swept = now;
             let failures = &mut self.failures;
             self.times.retain(|_, times| {
-                *failures -= forget(times, now);
+                *failures -= times.forget(now, MINUTE);
                 !times.is_empty()
             });
         }
         has_room(self)
     }
-}
-
-/// Drops what lies more than a minute back; returns how many that were.
-fn forget(times: &mut VecDeque<u64>, now: u64) -> usize {
-    let gone = times.partition_point(|&at| at + MINUTE <= now);
-    times.drain(..gone).count()
 }
 
 /// Whom the failures of this address are counted for: an IPv6 network of 64 bits is one customer's.

@@ -20,11 +20,10 @@ use crate::access::bearer;
 use crate::clock::Now;
 use crate::exchange::{Answer, Grant, Join, JoinTopic, Joined, Notice, Question, Refusal, StartAt, SubscriptionId, TokenDigest};
 use crate::message::{Message, TopicName};
-use crate::pace::{Beat, Pulse, Rate, Tick};
+use crate::pace::{Beat, Lately, Pulse, Rate, Tick};
 use crate::session::{Actions, ConnectionLimits, Delivery, Inbound, Session};
 use crate::websocket::encoder;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Messages of a client that are none, within [`MALFORMED_WINDOW`]: the last one is answered, too.
@@ -58,8 +57,8 @@ struct Subscription {
 struct Extra {
     /// What the hub is asked.
     asked: Option<Asked>,
-    /// When messages that were none came, in monotonic microseconds.
-    malformed: VecDeque<u64>,
+    /// Messages that were none.
+    malformed: Lately,
     /// Messages refused since the last one that was not.
     refused: u32,
     end: Option<End>,
@@ -212,11 +211,7 @@ impl Connection {
 
     fn malformed(&mut self, malformed: &Malformed, actions: &mut Actions) {
         reply(Reply::Malformed, malformed.reference.as_ref(), malformed.name.as_ref(), actions);
-        let now = actions.now.micros;
-        let times = &mut self.extra().malformed;
-        forget(times, now);
-        times.push_back(now);
-        if times.len() >= MALFORMED_MAX {
+        if self.extra().malformed.count(actions.now.micros, MALFORMED_WINDOW_MICROS) >= MALFORMED_MAX {
             actions.close(Some(1008), "Too many invalid messages");
         }
     }
@@ -365,13 +360,6 @@ fn reply(kind: Reply, reference: Option<&Reference>, name: Option<&Name>, action
     }
 }
 
-/// Forgets what lies before the window.
-fn forget(times: &mut VecDeque<u64>, now: u64) {
-    while times.front().is_some_and(|&at| at + MALFORMED_WINDOW_MICROS <= now) {
-        times.pop_front();
-    }
-}
-
 impl Session for Connection {
     fn limits(&self) -> &ConnectionLimits {
         let shared = self.shared();
@@ -473,7 +461,7 @@ impl Session for Connection {
             Beat::Nothing => {}
         }
         if let Some(extra) = &mut self.extra {
-            forget(&mut extra.malformed, now);
+            extra.malformed.forget(now, MALFORMED_WINDOW_MICROS);
             self.tidy();
         }
         self.sleep(actions);
