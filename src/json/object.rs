@@ -1,9 +1,7 @@
 //! An object as the ordered list of its members, their values unread.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use super::parts;
 use std::borrow::Cow;
-use std::fmt;
 
 /// One member. Texts are as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +23,12 @@ impl<'a> Members<'a> {
         if !text.starts_with('{') {
             return None;
         }
-        serde_json::from_str(text).ok()
+        let (mut list, mut are_named) = (Vec::new(), true);
+        parts::members(text, |key, value| match string(key) {
+            Some(name) => list.push(Member { key, name, value }),
+            None => are_named = false,
+        })?;
+        are_named.then_some(Members(list))
     }
 
     /// The value of a key; of duplicate ones the last counts.
@@ -38,30 +41,6 @@ impl<'a> Members<'a> {
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Members<'de>, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    let (key, value) = (key.get(), value.get());
-                    let name = string(key).ok_or_else(|| serde::de::Error::custom("a key is a string"))?;
-                    members.push(Member { key, name, value });
-                }
-                Ok(Members(members))
-            }
-        }
-        from.deserialize_map(Object)
-    }
 }
 
 #[cfg(test)]
