@@ -612,18 +612,7 @@ impl Session for Connection {
             // A whisper that was published, or that found the server busy: nobody waits for either.
             Answer::Published { .. } | Answer::Refused(_) => {}
             // Nothing else is asked.
-            Answer::Head(_)
-            | Answer::Report(_)
-            | Answer::Deleted(_)
-            | Answer::Announced
-            | Answer::Written(_)
-            | Answer::Document(_)
-            | Answer::Issued
-            | Answer::Grant(_)
-            | Answer::Altered(_)
-            | Answer::Records(..)
-            | Answer::RecordsById(_)
-            | Answer::RecordNamed(_) => {}
+            _ => {}
         }
     }
 

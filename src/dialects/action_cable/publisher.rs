@@ -83,19 +83,7 @@ impl Session for Publisher {
             Answer::Announced => Response::new(201),
             Answer::Refused(refusal) => refused(refusal),
             // Nothing else was asked.
-            Answer::Head(_)
-            | Answer::Report(_)
-            | Answer::Deleted(_)
-            | Answer::History(_)
-            | Answer::Resumed(_)
-            | Answer::Written(_)
-            | Answer::Document(_)
-            | Answer::Issued
-            | Answer::Grant(_)
-            | Answer::Altered(_)
-            | Answer::Records(..)
-            | Answer::RecordsById(_)
-            | Answer::RecordNamed(_) => return,
+            _ => return,
         };
         actions.respond(response);
     }

@@ -62,20 +62,7 @@ impl Session for Post {
             }
             Answer::Refused(refusal) => Rejection::from(refusal).response(),
             // Nothing else was asked.
-            Answer::Head(_)
-            | Answer::Report(_)
-            | Answer::Deleted(_)
-            | Answer::History(_)
-            | Answer::Resumed(_)
-            | Answer::Announced
-            | Answer::Written(_)
-            | Answer::Document(_)
-            | Answer::Issued
-            | Answer::Grant(_)
-            | Answer::Altered(_)
-            | Answer::Records(..)
-            | Answer::RecordsById(_)
-            | Answer::RecordNamed(_) => return,
+            _ => return,
         };
         self.respond(response, actions);
     }

@@ -99,20 +99,7 @@ impl Session for Socket {
             Answer::Published { published, .. } => Some(asked.body(published)),
             Answer::Refused(refusal) => Some(Rejection::from(*refusal).body()),
             // Nothing else was asked.
-            Answer::Head(_)
-            | Answer::Report(_)
-            | Answer::Deleted(_)
-            | Answer::History(_)
-            | Answer::Resumed(_)
-            | Answer::Announced
-            | Answer::Written(_)
-            | Answer::Document(_)
-            | Answer::Issued
-            | Answer::Grant(_)
-            | Answer::Altered(_)
-            | Answer::Records(..)
-            | Answer::RecordsById(_)
-            | Answer::RecordNamed(_) => None,
+            _ => None,
         };
         let Some(Slot::Asked { asked, bytes }) = self.slots.front() else { return };
         let Some(body) = body(asked) else { return };

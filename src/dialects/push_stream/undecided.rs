@@ -50,20 +50,7 @@ impl Session for Undecided {
                 self.refuse(reason, actions);
             }
             Answer::Refused(refusal) => self.refuse(refusal.into(), actions),
-            Answer::Head(_)
-            | Answer::Published { .. }
-            | Answer::Deleted(_)
-            | Answer::History(_)
-            | Answer::Resumed(_)
-            | Answer::Announced
-            | Answer::Written(_)
-            | Answer::Document(_)
-            | Answer::Issued
-            | Answer::Grant(_)
-            | Answer::Altered(_)
-            | Answer::Records(..)
-            | Answer::RecordsById(_)
-            | Answer::RecordNamed(_) => {}
+            _ => {}
         }
     }
 
