@@ -3,6 +3,7 @@
 use super::Digest;
 use serde::de::{Deserialize, Deserializer, Error};
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// A secret that is never shown, not even when it is of the wrong type.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,6 +30,55 @@ impl fmt::Debug for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
         String::deserialize(from).map(Secret).map_err(|_| D::Error::custom("expected a string"))
+    }
+}
+
+/// A secret, or the file that holds it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    pub here: Option<Secret>,
+    pub file: Option<PathBuf>,
+}
+
+/// What a secret is called, and what it has to be.
+pub struct Kind {
+    pub key: &'static str,
+    pub is_required: bool,
+    pub is_one: fn(&str) -> bool,
+    pub expected: &'static str,
+}
+
+impl Source {
+    /// The one secret that is given, in whichever form.
+    ///
+    /// A file is read with `read`, and may end with a line break. Tells `wrong` (key in `place`, message) of what cannot be.
+    pub fn take(
+        self,
+        place: &str,
+        kind: &Kind,
+        read: &mut dyn FnMut(&Path) -> Result<String, String>,
+        wrong: &mut dyn FnMut(&str, &str),
+    ) -> Option<Secret> {
+        let Kind { key, is_required, is_one, expected } = kind;
+        match (self.here, self.file) {
+            (Some(secret), None) if is_one(secret.as_str()) => return Some(secret),
+            (Some(_), None) => wrong(&format!("{place}.{key}"), expected),
+            (None, Some(file)) => match read(&file) {
+                Ok(text) => {
+                    let line = text.strip_suffix('\n').unwrap_or(&text);
+                    let secret = line.strip_suffix('\r').unwrap_or(line);
+                    if is_one(secret) {
+                        return Some(Secret::from(secret));
+                    }
+                    wrong(&format!("{place}.{key}_file"), &format!("{expected} in {}", file.display()));
+                }
+                Err(error) => wrong(&format!("{place}.{key}_file"), &format!("cannot read {}: {error}", file.display())),
+            },
+            (None, None) if !is_required => {}
+            (Some(_), Some(_)) if !is_required => wrong(place, &format!("expected at most one of {key} and {key}_file")),
+            (Some(_), Some(_)) | (None, None) => wrong(place, &format!("expected exactly one of {key} and {key}_file")),
+        }
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 use super::name::is_user_id;
 use super::permissions::Public;
 use crate::access::origin::{Origin, split_port};
-use crate::access::secret::Secret;
+use crate::access::secret::{Kind, Secret, Source};
 use crate::access::{Digest, digest};
 use crate::http::target::is_plain;
 use crate::units;
@@ -127,8 +127,9 @@ pub struct ServiceKey {
 }
 
 /// A shorter secret could be guessed.
-const SECRET_BYTES_MIN: usize = 16;
-const SECRET_EXPECTED: &str = "expected a string of 16 bytes or more";
+const KEY: Kind =
+    Kind { key: "key", is_required: true, is_one: |text| text.len() >= 16, expected: "expected a secret of 16 bytes or more" };
+const JWT_SECRET: Kind = Kind { key: "jwt_secret", is_required: false, ..KEY };
 
 impl Default for Options {
     fn default() -> Options {
@@ -272,18 +273,16 @@ impl Options {
         let mut known: Vec<(String, Digest)> = Vec::new();
         for (index, project) in self.projects.iter_mut().enumerate() {
             let place = format!("projects[{index}]");
-            let secret = project.jwt_secret.take();
-            let file = project.jwt_secret_file.take();
-            if secret.is_some() || file.is_some() {
-                project.jwt_secret = take_secret(secret, file, &place, "jwt_secret", read, wrong);
-            }
+            let source = Source { here: project.jwt_secret.take(), file: project.jwt_secret_file.take() };
+            project.jwt_secret = source.take(&place, &JWT_SECRET, read, wrong);
             for (index, table) in std::mem::take(&mut project.service_keys).into_iter().enumerate() {
                 let place = format!("{place}.service_keys[{index}]");
                 if !is_label(&table.name) {
                     let expected = "expected 1 to 64 bytes without control characters: it stands for the secret in logs";
                     wrong(&format!("{place}.name"), expected);
                 }
-                let Some(secret) = take_secret(table.key, table.key_file, &place, "key", read, wrong) else { continue };
+                let source = Source { here: table.key, file: table.key_file };
+                let Some(secret) = source.take(&place, &KEY, read, wrong) else { continue };
                 let digest = digest(secret.as_str().as_bytes());
                 if let Some((same, _)) = known.iter().find(|(_, known)| *known == digest) {
                     wrong(&place, &format!("the same secret as {same}"));
@@ -297,44 +296,6 @@ impl Options {
 
 fn is_label(text: &str) -> bool {
     (1..=64).contains(&text.len()) && !text.contains(char::is_control)
-}
-
-/// The one secret that is given, in whichever form.
-fn take_secret(
-    secret: Option<Secret>,
-    file: Option<PathBuf>,
-    place: &str,
-    key: &str,
-    read: &mut dyn FnMut(&Path) -> Result<String, String>,
-    wrong: &mut dyn FnMut(&str, &str),
-) -> Option<Secret> {
-    let key_file = format!("{place}.{key}_file");
-    match (secret, file) {
-        (Some(secret), None) if secret.as_str().len() >= SECRET_BYTES_MIN => Some(secret),
-        (Some(_), None) => {
-            wrong(&format!("{place}.{key}"), SECRET_EXPECTED);
-            None
-        }
-        (None, Some(file)) => match read(&file) {
-            Ok(text) => {
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                let secret = line.strip_suffix('\r').unwrap_or(line);
-                if secret.len() < SECRET_BYTES_MIN {
-                    wrong(&key_file, &format!("expected a secret of 16 bytes or more in {}", file.display()));
-                    return None;
-                }
-                Some(Secret::from(secret))
-            }
-            Err(error) => {
-                wrong(&key_file, &format!("cannot read {}: {error}", file.display()));
-                None
-            }
-        },
-        (Some(_), Some(_)) | (None, None) => {
-            wrong(place, &format!("expected exactly one of {key} and {key}_file"));
-            None
-        }
-    }
 }
 
 impl Project {
@@ -552,7 +513,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "projects[0].jwt_secret: expected a string of 16 bytes or more",
+                "projects[0].jwt_secret: expected a secret of 16 bytes or more",
                 "projects[0].service_keys[0].name: expected 1 to 64 bytes without control characters: it stands for the secret in logs",
                 "projects[0].service_keys[1]: expected exactly one of key and key_file",
                 "projects[0].service_keys[2].key_file: expected a secret of 16 bytes or more in short",
@@ -562,7 +523,7 @@ mod tests {
             ]
         );
         let both = project("jwt_secret = \"0123456789abcdef\"\njwt_secret_file = \"good\"");
-        assert_eq!(resolved(&both).1, ["projects[0]: expected exactly one of jwt_secret and jwt_secret_file"]);
+        assert_eq!(resolved(&both).1, ["projects[0]: expected at most one of jwt_secret and jwt_secret_file"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Endpoint, KeyDigest, Limits, Options, Project, User};
 use crate::access::origin::Origin;
-use crate::access::secret::Secret;
+use crate::access::secret::{Kind, Secret, Source};
 use crate::dialects::endpoints::password;
 use crate::dialects::endpoints::preset::Preset;
 use crate::units;
@@ -132,13 +132,6 @@ struct UserTable {
     password_hash_file: Option<PathBuf>,
 }
 
-/// A secret, or the file that holds it.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Source {
-    here: Option<Secret>,
-    file: Option<PathBuf>,
-}
-
 /// What a project's table says of its secrets, until they are read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProjectSecrets {
@@ -238,14 +231,14 @@ impl Options {
             for (index, project) in service.projects.iter_mut().enumerate() {
                 let place = format!("{}.projects[{index}]", service.name);
                 let secrets = std::mem::take(&mut project.secrets);
-                if let Some(key) = secrets.key.take(&place, &KEY, true, read, wrong) {
+                if let Some(key) = secrets.key.take(&place, &KEY, read, wrong) {
                     project.key = KeyDigest::of(key.as_str());
                     if let Some((same, _)) = known.iter().find(|(_, known)| *known == project.key) {
                         wrong(&place, &format!("the same key as {same}"));
                     }
                     known.push((format!("endpoints.{place}"), project.key));
                 }
-                let master = secrets.master_key.take(&place, &MASTER_KEY, false, read, wrong);
+                let master = secrets.master_key.take(&place, &MASTER_KEY, read, wrong);
                 project.master_key = master.map(|key| KeyDigest::of(key.as_str()));
                 if project.master_key == Some(project.key) {
                     wrong(&format!("{place}.master_key"), "the same as the key, which every client knows");
@@ -254,7 +247,7 @@ impl Options {
                     let place = format!("{place}.endpoints[{index}]");
                     for (index, user) in endpoint.users.iter_mut().enumerate() {
                         let source = std::mem::take(&mut user.secrets.0);
-                        if let Some(hash) = source.take(&format!("{place}.users[{index}]"), &HASH, true, read, wrong) {
+                        if let Some(hash) = source.take(&format!("{place}.users[{index}]"), &HASH, read, wrong) {
                             user.password_hash = hash;
                         }
                     }
@@ -264,54 +257,17 @@ impl Options {
     }
 }
 
-/// What a secret is called, and what it has to be.
-struct Kind {
-    key: &'static str,
-    is_one: fn(&str) -> bool,
-    expected: &'static str,
-}
-
-const KEY: Kind = Kind { key: "key", is_one: is_key, expected: "expected 16 to 128 characters of A-Z, a-z, 0-9, _ and -" };
-const MASTER_KEY: Kind = Kind { key: "master_key", is_one: |text| text.len() >= 16, expected: "expected 16 bytes or more" };
+const KEY: Kind =
+    Kind { key: "key", is_required: true, is_one: is_key, expected: "expected 16 to 128 characters of A-Z, a-z, 0-9, _ and -" };
+const MASTER_KEY: Kind =
+    Kind { key: "master_key", is_required: false, is_one: |text| text.len() >= 16, expected: "expected 16 bytes or more" };
 const HASH: Kind = Kind {
     key: "password_hash",
+    is_required: true,
     is_one: password::is_hash,
     expected: "expected an argon2id hash like \"$argon2id$v=19$m=19456,t=2,p=1$…\"",
 };
 
 fn is_key(text: &str) -> bool {
     (16..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
-}
-
-impl Source {
-    /// The one secret that is given, in whichever form.
-    fn take(
-        self,
-        place: &str,
-        kind: &Kind,
-        required: bool,
-        read: &mut dyn FnMut(&Path) -> Result<String, String>,
-        wrong: &mut dyn FnMut(&str, &str),
-    ) -> Option<Secret> {
-        let Kind { key, is_one, expected } = kind;
-        match (self.here, self.file) {
-            (Some(secret), None) if is_one(secret.as_str()) => return Some(secret),
-            (Some(_), None) => wrong(&format!("{place}.{key}"), expected),
-            (None, Some(file)) => match read(&file) {
-                Ok(text) => {
-                    let line = text.strip_suffix('\n').unwrap_or(&text);
-                    let secret = line.strip_suffix('\r').unwrap_or(line);
-                    if is_one(secret) {
-                        return Some(Secret::from(secret));
-                    }
-                    wrong(&format!("{place}.{key}_file"), &format!("{expected} in {}", file.display()));
-                }
-                Err(error) => wrong(&format!("{place}.{key}_file"), &format!("cannot read {}: {error}", file.display())),
-            },
-            (None, None) if !required => {}
-            (Some(_), Some(_)) if !required => wrong(place, &format!("expected at most one of {key} and {key}_file")),
-            (Some(_), Some(_)) | (None, None) => wrong(place, &format!("expected exactly one of {key} and {key}_file")),
-        }
-        None
-    }
 }
