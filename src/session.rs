@@ -212,6 +212,24 @@ pub struct ConnectionLimits {
     pub user_timeout: Option<Duration>,
 }
 
+/// The limits of one kind of session, which differ only in how long to wait for the answer to our close.
+#[derive(Clone, Debug)]
+pub struct LimitsByEnd {
+    pub usual: ConnectionLimits,
+    /// While the server stops.
+    pub stop: ConnectionLimits,
+    /// Of one who has fallen silent: it is not waited for.
+    pub silence: ConnectionLimits,
+}
+
+impl LimitsByEnd {
+    /// `answering` is what an answer may take while the server stops.
+    pub fn new(usual: ConnectionLimits, answering: Duration) -> LimitsByEnd {
+        let within = |close_time| ConnectionLimits { close_time, ..usual.clone() };
+        LimitsByEnd { stop: within(answering), silence: within(Duration::ZERO), usual }
+    }
+}
+
 /// What came from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inbound<'a> {

@@ -494,7 +494,7 @@ impl Connection {
 
 impl Session for Connection {
     fn limits(&self) -> &ConnectionLimits {
-        if self.drains_at().is_some() { &self.shared().limits_of_a_stop } else { &self.shared().limits }
+        if self.drains_at().is_some() { &self.shared().limits.stop } else { &self.shared().limits.usual }
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {

@@ -60,7 +60,7 @@ fn entry(publication: Publication) -> Entry {
 
 impl Session for Publisher {
     fn limits(&self) -> &ConnectionLimits {
-        &self.shared.limits
+        &self.shared.limits.usual
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {

@@ -9,7 +9,7 @@ use crate::clock::Now;
 use crate::exchange::{ConversationId, Reach};
 use crate::message::{EncodingId, Frame, TopicName};
 use crate::pace::Goodbyes;
-use crate::session::{ConnectionLimits, Encoders};
+use crate::session::{ConnectionLimits, Encoders, LimitsByEnd};
 use arc_swap::ArcSwap;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -69,9 +69,7 @@ impl Live {
 /// What a connection keeps from the configuration under which it was opened.
 pub struct Shared {
     pub live: Arc<Live>,
-    pub limits: ConnectionLimits,
-    /// Those while the server stops.
-    pub limits_of_a_stop: ConnectionLimits,
+    pub limits: LimitsByEnd,
     pub connect_auth: ConnectAuth,
     pub ping_interval: Duration,
     pub ping_params: bool,
@@ -104,19 +102,18 @@ impl Shared {
         events_topic: Option<TopicName>,
         stop: Duration,
     ) -> Shared {
-        let limits = |close_time| ConnectionLimits {
+        let limits = ConnectionLimits {
             message_bytes_max: options.max_message as usize,
             message_fragments_max: 64,
             outbox_bytes_max: 256 * 1024,
             no_progress: options.write_stall,
-            close_time,
+            close_time: options.close_timeout,
             user_timeout: Some(options.tcp_user_timeout),
         };
         let goodbyes = Goodbyes::new(options.drain_time, options.close_timeout, stop);
         Shared {
             live,
-            limits: limits(options.close_timeout),
-            limits_of_a_stop: limits(goodbyes.answering),
+            limits: LimitsByEnd::new(limits, goodbyes.answering),
             connect_auth: options.connect_auth.clone(),
             ping_interval: options.ping_interval,
             ping_params: options.ping_params,
@@ -165,7 +162,7 @@ mod tests {
             toml::from_str("write_stall = \"7s\"\nclose_timeout = \"8s\"\ntcp_user_timeout = \"9s\"\nmax_message = \"1KiB\"")
                 .unwrap();
         let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
-        let limits = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(35)).limits;
+        let limits = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(35)).limits.usual;
         assert_eq!((limits.no_progress, limits.close_time), (Duration::from_secs(7), Duration::from_secs(8)));
         assert_eq!((limits.user_timeout, limits.message_bytes_max), (Some(Duration::from_secs(9)), 1_024));
     }
@@ -175,6 +172,6 @@ mod tests {
         let options = Options::default();
         let live = Arc::new(Live::new(Rules::new(&options).unwrap(), [7; 32]));
         let shared = Shared::new(&options, live, &mut Encoders::default(), None, Duration::from_secs(10));
-        assert_eq!((shared.goodbyes.spread.as_secs(), shared.limits_of_a_stop.close_time.as_secs()), (8, 2));
+        assert_eq!((shared.goodbyes.spread.as_secs(), shared.limits.stop.close_time.as_secs()), (8, 2));
     }
 }

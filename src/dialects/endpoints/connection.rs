@@ -338,9 +338,9 @@ impl Session for Connection {
     fn limits(&self) -> &ConnectionLimits {
         let shared = self.shared();
         match self.end().map(|end| end.cause) {
-            _ if self.is_silent => &shared.limits_of_silence,
-            Some(Cause::Drained) => &shared.limits_of_a_stop,
-            Some(Cause::OptionsChanged | Cause::EndpointGone) | None => &shared.limits,
+            _ if self.is_silent => &shared.limits.silence,
+            Some(Cause::Drained) => &shared.limits.stop,
+            Some(Cause::OptionsChanged | Cause::EndpointGone) | None => &shared.limits.usual,
         }
     }
 

@@ -89,7 +89,7 @@ impl Endpoints {
             Err(reject) => {
                 let (code, reason) = reject.close();
                 actions.close(Some(code), reason);
-                Opening::WebSocket { session: Box::new(TurnedAway(asked.shared.limits.clone())), upgrade }
+                Opening::WebSocket { session: Box::new(TurnedAway(asked.shared.limits.usual.clone())), upgrade }
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::exchange::{
 use crate::message::{Frame, TopicName};
 use crate::pace::{Goodbyes, Phase, Slices};
 use crate::record::{Account, RecordId};
-use crate::session::{ConnectionLimits, Encoders};
+use crate::session::{ConnectionLimits, Encoders, LimitsByEnd};
 use crate::websocket::encoder;
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
@@ -61,11 +61,7 @@ pub struct Service {
 /// What a connection keeps of the configuration under which its service was opened.
 pub struct Shared {
     pub options: options::Service,
-    pub limits: ConnectionLimits,
-    /// Those while the server stops.
-    pub limits_of_a_stop: ConnectionLimits,
-    /// Those of one who has fallen silent.
-    pub limits_of_silence: ConnectionLimits,
+    pub limits: LimitsByEnd,
     pub goodbyes: Goodbyes,
     pub ping_every: u16,
     pub ping: Frame,
@@ -206,20 +202,18 @@ impl Service {
 
 impl Shared {
     fn new(options: &options::Service, live: &Arc<State>, old: &Table, encoders: &mut Encoders, stop: Duration) -> Shared {
-        let limits = |close_time| ConnectionLimits {
+        let limits = ConnectionLimits {
             message_bytes_max: options.limits.frame_bytes_max as usize,
             message_fragments_max: FRAGMENTS_MAX,
             outbox_bytes_max: OUTBOX_BYTES_MAX,
             no_progress: options.no_progress_timeout,
-            close_time,
+            close_time: CLOSE_TIME,
             user_timeout: None,
         };
         let goodbyes = Goodbyes::new(options.drain_time, CLOSE_TIME, stop);
         Shared {
             options: options.clone(),
-            limits: limits(CLOSE_TIME),
-            limits_of_a_stop: limits(goodbyes.answering),
-            limits_of_silence: limits(Duration::ZERO),
+            limits: LimitsByEnd::new(limits, goodbyes.answering),
             goodbyes,
             ping_every: Phase::every(options.ping_interval),
             ping: encoder::ping(b"").into(),

@@ -110,7 +110,7 @@ impl Resources {
                 Refusal::Close { accept, subprotocol, code, reason } => {
                     actions.close(Some(code), reason);
                     Opening::WebSocket {
-                        session: Box::new(TurnedAway(self.shared.limits.clone())),
+                        session: Box::new(TurnedAway(self.shared.limits.usual.clone())),
                         upgrade: upgrade(accept, subprotocol),
                     }
                 }

@@ -10,7 +10,7 @@ use crate::access::Digest;
 use crate::exchange::{Group, TokenDigest};
 use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
 use crate::pace::{Goodbyes, Phase, Slices};
-use crate::session::{ConnectionLimits, Encoders};
+use crate::session::{ConnectionLimits, Encoders, LimitsByEnd};
 use crate::websocket::encoder;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -32,11 +32,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// What a connection keeps from the configuration under which it was opened.
 pub struct Shared {
     pub options: Options,
-    pub limits: ConnectionLimits,
-    /// Those while the server stops.
-    pub limits_of_a_stop: ConnectionLimits,
-    /// Those of one who has fallen silent.
-    pub limits_of_silence: ConnectionLimits,
+    pub limits: LimitsByEnd,
     pub goodbyes: Goodbyes,
     pub ping_every: u16,
     pub ping: Frame,
@@ -155,21 +151,19 @@ impl Live {
 
 impl Shared {
     fn new(options: &Options, live: &Arc<State>, encoders: &mut Encoders, stop: Duration) -> Shared {
-        let limits = |close_time| ConnectionLimits {
+        let limits = ConnectionLimits {
             message_bytes_max: options.limits.message_bytes_max as usize,
             message_fragments_max: FRAGMENTS_MAX,
             outbox_bytes_max: options.limits.outbox_bytes_max as usize,
             no_progress: FOREVER,
-            close_time,
+            close_time: CLOSE_TIME,
             // Who takes nothing for so long cannot have answered a ping.
             user_timeout: Some(options.silence_timeout),
         };
         let goodbyes = Goodbyes::new(options.drain_time, CLOSE_TIME, stop);
         Shared {
             options: options.clone(),
-            limits: limits(CLOSE_TIME),
-            limits_of_a_stop: limits(goodbyes.answering),
-            limits_of_silence: limits(Duration::ZERO),
+            limits: LimitsByEnd::new(limits, goodbyes.answering),
             goodbyes,
             ping_every: Phase::every(options.ping_interval),
             ping: encoder::ping(b"").into(),

@@ -264,7 +264,7 @@ impl Call {
 
 impl Session for Call {
     fn limits(&self) -> &ConnectionLimits {
-        &self.context.endpoint().shared.limits
+        &self.context.endpoint().shared.limits.usual
     }
 
     fn received(&mut self, inbound: Inbound<'_>, actions: &mut Actions) {

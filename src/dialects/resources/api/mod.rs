@@ -50,7 +50,7 @@ impl Api {
         if !self.shared.options.status_details {
             return Opening::Respond(status::brief(request.draining));
         }
-        let limits = self.shared.limits.clone();
+        let limits = self.shared.limits.usual.clone();
         hold(Status::new(limits, self.shared.connections(), request.draining, actions), false)
     }
 
@@ -76,7 +76,7 @@ impl Api {
         }
         let opened = match Caller::judge(request.head, &self.live, &self.shared, request.now) {
             Ok(Caller::Service { project, claims }) => then(&project, &claims, actions),
-            Ok(Caller::Bearer(token)) => Ok(hold(Undecided::new(token, self.shared.limits.clone(), actions), false)),
+            Ok(Caller::Bearer(token)) => Ok(hold(Undecided::new(token, self.shared.limits.usual.clone(), actions), false)),
             Err(response) => Err(response),
         };
         opened.unwrap_or_else(Opening::Respond)
@@ -85,7 +85,7 @@ impl Api {
     fn open_tokens(&self, head: &Head<'_>, project: &Arc<Project>) -> Result<Opening, Response> {
         check_content_type(head, false)?;
         let method = if head.method == "POST" { tokens::Method::Issue } else { tokens::Method::Revoke };
-        let (limits, ttl) = (self.shared.limits.clone(), self.shared.options.token_ttl);
+        let (limits, ttl) = (self.shared.limits.usual.clone(), self.shared.options.token_ttl);
         let group = project.group.as_str().into();
         Ok(hold(Tokens::new(self.tokens.clone(), limits, group, method, ttl), true))
     }
@@ -116,7 +116,7 @@ fn open_resource(
         topic: project.topic(claims.world.as_deref(), &resource),
         resource,
         group: project.counted(),
-        limits: shared.limits.clone(),
+        limits: shared.limits.usual.clone(),
         document_bytes_max: shared.options.limits.document_bytes_max as usize,
         skip_equal: shared.options.skip_equal_writes,
     };
