@@ -5,6 +5,7 @@ use crate::clock::Now;
 use crate::exchange::{
     Alter, Answer, ConversationId, Entry, Join, Joined, Legacy, Notice, Question, Refusal, Selection, SubscriptionId, Write,
 };
+use crate::http::body::BodyError;
 use crate::http::head::{Head, HeadError};
 use crate::http::response::Response;
 use crate::message::{Encoder, EncodingId, Frame, Message, TopicName};
@@ -68,8 +69,8 @@ pub struct HeadLimits {
     /// A larger body is refused as soon as that is known, but for one that is taken in [parts](BodyMode::Parts); what
     /// [`Dialect::open`] answers at once comes before that.
     pub body_bytes_max: u64,
-    /// That refusal, in the dialect's words; the connection ends after it.
-    pub body_too_large: fn() -> Response,
+    /// That refusal, and that of a body that breaks a rule, in the dialect's words; the connection ends after it.
+    pub body_refused: fn(BodyError) -> Response,
     /// The answer to a head that is too large or breaks a rule; the connection ends after it.
     pub head_refused: fn(HeadError) -> Response,
 }
@@ -154,6 +155,11 @@ pub trait Session: Send {
 
     /// The client took nothing for too long, or the log no longer reaches back to it.
     fn too_slow(&mut self, actions: &mut Actions);
+
+    /// The [refusal](HeadLimits::body_refused) of the body that is arriving, with the fields that all answers of this session have.
+    fn dressed(&self, refusal: Response) -> Response {
+        refusal
+    }
 
     /// What the close says with this code when the client breaks a rule of the protocol.
     fn violation(&self, _code: u16) -> &'static str {

@@ -21,7 +21,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("access", &["message"]),
     ("http", &["message"]),
     ("websocket", &["message", "http::head"]),
-    ("session", &["message", "http::head", "http::response", "clock::Now", "access"]),
+    ("session", &["message", "http::body::BodyError", "http::head", "http::response", "clock::Now", "access"]),
     // Knows its children, and nothing else.
     ("dialects", &[]),
     ("dialects::action_cable", DIALECT),

@@ -5,7 +5,7 @@ mod support;
 use fanwire::metrics::Counter;
 use std::time::{Duration, Instant};
 use support::client::UPGRADE;
-use support::{Client, Mode, REACTORS, Server, Subscriber, Xorshift, masked};
+use support::{Client, Mode, REACTORS, Server, Subscriber, Xorshift, endpoints, masked, realtime};
 
 /// Well-behaved clients on every reactor; each round proves that they are served, at once.
 struct Canary {
@@ -290,6 +290,41 @@ fn heads_that_break_the_rules_get_their_status_and_an_end() {
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
     assert!(!rest.contains("\"reactor\""), "{rest}");
     assert_eq!(server.count(Counter::Panics), 0);
+}
+
+#[test]
+fn a_body_that_breaks_the_rules_is_refused_in_the_words_of_its_dialect() {
+    let server = Server::with_examples("", "", "");
+    let json = "Content-Type: application/json\r\n";
+    let document = format!("PUT {}/resources/liveConfig/game", realtime::PATH);
+    let token = format!("POST {}/tokens", realtime::PATH);
+    let record = format!("POST {}", endpoints::target(endpoints::OPEN, ""));
+    let backend = format!("{json}{}{}", realtime::PROJECT, realtime::SERVICE);
+    let not_valid = r#"{"error":"Body not valid"}"#;
+    for (line, fields, body) in [
+        (record.as_str(), format!("{json}Origin: https://shop.example\r\n"), r#"{"error":"Body not valid."}"#),
+        (&document, backend.clone(), not_valid),
+        (&token, backend, not_valid),
+        ("POST /publish", format!("{json}Authorization: Bearer dev\r\n"), not_valid),
+        ("POST /api/events", "Authorization: Bearer dev\r\n".to_owned(), not_valid),
+        ("POST /pub?id=a", "Authorization: Bearer dev\r\n".to_owned(), ""),
+    ] {
+        for chunks in ["0x5\r\nhello\r\n0\r\n\r\n", "5\r\nhelloXX0\r\n\r\n"] {
+            let mut client = Client::on(&server, 1);
+            client.send(format!("{line} HTTP/1.1\r\nHost: h\r\n{fields}Transfer-Encoding: chunked\r\n\r\n{chunks}"));
+            let answer = client.response();
+            assert_eq!(
+                (answer.status, answer.text(), answer.field("Connection")),
+                (400, body, Some("close")),
+                "{line}: {}",
+                answer.raw
+            );
+            let reads = answer.field("Access-Control-Allow-Origin");
+            assert_eq!(reads, (line == record).then_some("https://shop.example"), "{line}: {}", answer.raw);
+            client.expect_end();
+        }
+    }
+    assert_eq!(server.count(Counter::RefusedRequests), 12);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Request bodies: a decoder for `Content-Length` and `chunked`.
 
 use super::head::{BodyLength, is_field_line};
+use super::response::Response;
 
 /// Bytes of a line that announces a chunk, without its CRLF.
 const CHUNK_LINE_BYTES_MAX: usize = 256;
@@ -20,6 +21,11 @@ impl BodyError {
             BodyError::TooLarge => 413,
             BodyError::Malformed => 400,
         }
+    }
+
+    /// The refusal of one who has no words of his own for it.
+    pub fn response(self) -> Response {
+        Response::new(self.status())
     }
 }
 

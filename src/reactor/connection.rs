@@ -3,7 +3,7 @@
 use super::outbox::Outbox;
 use super::subscribers::Way;
 use crate::exchange::SubscriptionId;
-use crate::http::body::Body;
+use crate::http::body::{Body, BodyError};
 use crate::http::head::HeadScan;
 use crate::http::response::{Framing, Response};
 use crate::message::{Message, Seq, TopicName};
@@ -214,8 +214,8 @@ pub struct Http {
     pub body_mode: BodyMode,
     /// Of a body that the session does not take to its end, so much is dropped before the next request.
     pub dropped_bytes_max: u64,
-    /// The dialect's refusal of a body that turns out too large.
-    pub body_too_large: Option<fn() -> Response>,
+    /// The dialect's refusal of a body that turns out too large, or breaks a rule.
+    pub body_refused: Option<fn(BodyError) -> Response>,
     pub collected: Vec<u8>,
     /// When the body began to arrive, and how much of it has. Times of our own making don't count.
     pub body_since: u64,

@@ -272,7 +272,7 @@ impl<T: Transport> Reactor<T> {
             body: None,
             body_mode: BodyMode::Dropped,
             dropped_bytes_max: 0,
-            body_too_large: None,
+            body_refused: None,
             collected: Vec::new(),
             body_since: 0,
             body_bytes: 0,

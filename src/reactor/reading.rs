@@ -273,7 +273,7 @@ impl<T: Transport> Reactor<T> {
         };
         let (door, peer) = (http.door, http.peer);
         http.dropped_bytes_max = body_bytes_max;
-        http.body_too_large = limits.map(|limits| limits.body_too_large);
+        http.body_refused = limits.map(|limits| limits.body_refused);
         http.body_since = now.micros;
         http.body_bytes = 0;
         http.body_waits_since = None;
@@ -309,7 +309,7 @@ impl<T: Transport> Reactor<T> {
             Err(error) => {
                 // Nobody reads it, and nothing behind it.
                 http.keep_alive = false;
-                Some(body_refusal(error, http.body_too_large))
+                Some(body_refusal(error, http.body_refused))
             }
         };
         let has_body = http.body.is_some();
@@ -383,9 +383,13 @@ impl<T: Transport> Reactor<T> {
         let (count, run) = match body.next(input) {
             Ok(next) => next,
             Err(error) => {
-                let refusal = body_refusal(error, http.body_too_large);
+                let refusal = body_refusal(error, http.body_refused);
                 self.count(Counter::RefusedRequests, 1);
                 if wanted {
+                    let refusal = match &self.connections[index].session {
+                        Some(session) => session.dressed(refusal),
+                        None => refusal,
+                    };
                     self.respond(index, refusal.closing());
                 } else {
                     self.end_after_flush(index);
@@ -584,10 +588,7 @@ impl<T: Transport> Reactor<T> {
     }
 }
 
-/// The dialect has words of its own for a body that is too large; a malformed one is nobody's.
-fn body_refusal(error: BodyError, too_large: Option<fn() -> Response>) -> Response {
-    match (error, too_large) {
-        (BodyError::TooLarge, Some(refusal)) => refusal(),
-        (BodyError::TooLarge | BodyError::Malformed, _) => Response::new(error.status()),
-    }
+/// In the dialect's words, if it is one's.
+fn body_refusal(error: BodyError, refused: Option<fn(BodyError) -> Response>) -> Response {
+    refused.map_or_else(|| error.response(), |refused| refused(error))
 }

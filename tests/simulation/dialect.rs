@@ -5,6 +5,7 @@
 use crate::Planted;
 use fanwire::exchange;
 use fanwire::exchange::{Answer, Cursor, Entry, Group, Join, JoinTopic, Joined, Question, Refusal, StartAt, SubscriptionId};
+use fanwire::http::body::BodyError;
 use fanwire::http::head::HeadError;
 use fanwire::http::response::Response;
 use fanwire::message::{Encoder, EncodingId, Message, TopicName};
@@ -165,7 +166,7 @@ impl Dialect for Simulated {
             line_bytes_max: 1024,
             field_bytes_max: 2048,
             body_bytes_max: 4096,
-            body_too_large: || Response::new(413),
+            body_refused: BodyError::response,
             head_refused: HeadError::response,
         })
     }

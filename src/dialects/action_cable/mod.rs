@@ -28,8 +28,9 @@ mod subscriptions;
 use crate::access::bearer;
 use crate::access::networks::Networks;
 use crate::exchange::ConversationId;
+use crate::http::body::BodyError;
 use crate::http::head::{Head, HeadError, Version};
-use crate::http::response::Response;
+use crate::http::response::{Response, error};
 use crate::http::target::argument;
 use crate::message::TopicName;
 use crate::metrics::Family;
@@ -237,7 +238,10 @@ impl Dialect for ActionCable {
             line_bytes_max: self.head_bytes,
             field_bytes_max: self.head_bytes,
             body_bytes_max: self.body_bytes_max,
-            body_too_large: || Response::new(413).content_type("application/json").body("{\"error\":\"Body too large\"}"),
+            body_refused: |refused| match refused {
+                BodyError::TooLarge => error(413, "Body too large"),
+                BodyError::Malformed => error(400, "Body not valid"),
+            },
             head_refused: HeadError::response,
         })
     }

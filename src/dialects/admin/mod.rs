@@ -7,6 +7,7 @@ mod readiness;
 pub use page::{dev_page, serve_page};
 pub use readiness::Readiness;
 
+use crate::http::body::BodyError;
 use crate::http::head::HeadError;
 use crate::http::response::{Response, error, json};
 use crate::metrics::Metrics;
@@ -82,7 +83,7 @@ impl Dialect for Admin {
             line_bytes_max: self.head_bytes,
             field_bytes_max: self.head_bytes,
             body_bytes_max: BODY_BYTES_MAX,
-            body_too_large: || Response::new(413),
+            body_refused: BodyError::response,
             head_refused: HeadError::response,
         })
     }

@@ -121,7 +121,7 @@ impl Dialect for Endpoints {
             line_bytes_max: HEAD_BYTES_MAX,
             field_bytes_max: HEAD_BYTES_MAX,
             body_bytes_max: table.body_bytes_max(path),
-            body_too_large: Api::body_too_large,
+            body_refused: Api::body_refused,
             head_refused,
         })
     }

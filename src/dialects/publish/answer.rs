@@ -1,6 +1,7 @@
 //! What a publisher is told: the same bodies over HTTP and over the WebSocket.
 
 use crate::exchange::{Published, Refusal};
+use crate::http::body::BodyError;
 use crate::http::response::Response;
 use crate::message::TopicName;
 use serde_json::json;
@@ -18,7 +19,6 @@ pub struct Rejection {
 impl Rejection {
     pub const UNAUTHORIZED: Rejection = Rejection::new(401, "Missing or invalid key");
     pub const BAD_HANDSHAKE: Rejection = Rejection::new(400, "Bad WebSocket handshake");
-    pub const TOO_LARGE: Rejection = Rejection::new(413, "Body too large");
     const BUSY: Rejection = Rejection::new(503, "Busy");
     const STORAGE_UNAVAILABLE: Rejection = Rejection::new(503, "Storage unavailable");
 
@@ -45,6 +45,15 @@ impl Rejection {
             401 => response.field("WWW-Authenticate", "Bearer"),
             503 => response.field("Retry-After", "1"),
             _ => response,
+        }
+    }
+}
+
+impl From<BodyError> for Rejection {
+    fn from(refused: BodyError) -> Rejection {
+        match refused {
+            BodyError::TooLarge => Rejection::new(413, "Body too large"),
+            BodyError::Malformed => Rejection::new(400, "Body not valid"),
         }
     }
 }

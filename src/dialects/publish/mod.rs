@@ -107,7 +107,7 @@ impl Dialect for Publish {
             line_bytes_max: self.head_bytes,
             field_bytes_max: self.head_bytes,
             body_bytes_max: self.shared.options.body_bytes_max,
-            body_too_large: || answer::Rejection::TOO_LARGE.response(),
+            body_refused: |refused| answer::Rejection::from(refused).response(),
             head_refused: HeadError::response,
         })
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::access::{Access, Pattern};
 use crate::clock::Now;
 use crate::exchange::{Answer, Entry, Published, Refusal};
+use crate::http::body::BodyError;
 use crate::http::head::BodyLength;
 use crate::message::{Seq, Stamp};
 use crate::session::{Action, BodyMode, Door, Inbound, Session};
@@ -158,7 +159,7 @@ fn only_the_configured_path_is_served() {
     assert!(dialect().head_limits("/publish/").is_none());
     let limits = dialect().head_limits("/publish").unwrap();
     assert_eq!((limits.field_bytes_max, limits.body_bytes_max), (16_384, 1_048_576));
-    assert_eq!((limits.body_too_large)().body, br#"{"error":"Body too large"}"#);
+    assert_eq!((limits.body_refused)(BodyError::TooLarge).body, br#"{"error":"Body too large"}"#);
     let off = Publish::new(Options { enabled: false, ..Options::default() }, SharedAccess::default(), 16_384, None);
     assert!(open(&off, "POST", "/publish", &[BACKEND, JSON], &mut actions).is_none());
     assert!(off.head_limits("/publish").is_none());

@@ -430,7 +430,7 @@ impl Dialect for PushStream {
             line_bytes_max: options.max_request_line_bytes as usize,
             field_bytes_max: options.max_header_bytes as usize,
             body_bytes_max: options.max_body_bytes,
-            body_too_large: || shared::uncached(Response::new(413)),
+            body_refused: |refused| shared::uncached(refused.response()),
             head_refused: HeadError::response,
         })
     }

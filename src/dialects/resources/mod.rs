@@ -173,12 +173,12 @@ impl Dialect for Resources {
 
     fn head_limits(&self, path: &str) -> Option<HeadLimits> {
         let route = Route::of(&self.shared.options.path, path)?;
-        let (body_bytes_max, body_too_large) = self.api.body_limit(route);
+        let (body_bytes_max, body_refused) = self.api.body_limit(route);
         Some(HeadLimits {
             line_bytes_max: HEAD_BYTES_MAX,
             field_bytes_max: HEAD_BYTES_MAX,
             body_bytes_max,
-            body_too_large,
+            body_refused,
             head_refused,
         })
     }

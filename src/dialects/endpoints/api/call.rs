@@ -311,6 +311,10 @@ impl Session for Call {
         }
     }
 
+    fn dressed(&self, refusal: Response) -> Response {
+        self.context.dressed(refusal)
+    }
+
     fn too_slow(&mut self, actions: &mut Actions) {
         actions.hangup();
     }

@@ -21,6 +21,7 @@ use super::shared::{Endpoint, Live};
 use super::strategy::Strategy;
 use super::token::AccessToken;
 use crate::access::tokens::Source;
+use crate::http::body::BodyError;
 use crate::http::response::Response;
 use crate::record::ChangeKind;
 use crate::session::{Actions, Opening};
@@ -49,9 +50,12 @@ impl Api {
         opened.unwrap_or_else(|refusal| Opening::Respond(cors.apply(refusal)))
     }
 
-    /// The answer to a body that is too large.
-    pub fn body_too_large() -> Response {
-        Failure::BodyTooLarge.response()
+    pub fn body_refused(refused: BodyError) -> Response {
+        let failure = match refused {
+            BodyError::TooLarge => Failure::BodyTooLarge,
+            BodyError::Malformed => Failure::BodyNotValid,
+        };
+        failure.response()
     }
 
     /// # Errors

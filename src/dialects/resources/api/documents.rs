@@ -6,6 +6,7 @@ use super::super::name::Resource;
 use super::super::version::Version;
 use super::precondition::{LookFirst, Preconditions, entity_tag};
 use crate::exchange::{Answer, Condition, Group, Question, SubscriptionId, Write, WriteRefusal, Written};
+use crate::http::body::BodyError;
 use crate::http::response::{Response, error, json};
 use crate::message::{Message, TopicName};
 use crate::session::{Actions, ConnectionLimits, Inbound, Session, WorkQueue};
@@ -309,8 +310,15 @@ pub fn not_found() -> Response {
     error(404, "Not found")
 }
 
-pub fn too_large() -> Response {
+fn too_large() -> Response {
     error(413, "Document too large")
+}
+
+pub fn body_refused(refused: BodyError) -> Response {
+    match refused {
+        BodyError::TooLarge => too_large(),
+        BodyError::Malformed => error(400, "Body not valid"),
+    }
 }
 
 pub fn unavailable() -> Response {

@@ -14,6 +14,7 @@ use super::name::{Kind, Name};
 use super::route::Route;
 use super::shared::{Live, Project, Shared};
 use crate::access::tokens::Source;
+use crate::http::body::BodyError;
 use crate::http::head::Head;
 use crate::http::response::{Response, error};
 use crate::http::target;
@@ -37,12 +38,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// How large the body of a request may be, and what is said to a larger one.
-    pub fn body_limit(&self, route: Route<'_>) -> (u64, fn() -> Response) {
+    /// How large the body of a request may be, and what is said to a larger one, and to one that breaks a rule.
+    pub fn body_limit(&self, route: Route<'_>) -> (u64, fn(BodyError) -> Response) {
         match route {
-            Route::Resource { .. } => (self.shared.options.limits.document_bytes_max, documents::too_large),
-            Route::Tokens => (tokens::BODY_BYTES_MAX, tokens::too_large),
-            Route::Socket | Route::Status | Route::Unknown => (IDLE_BODY_BYTES_MAX, tokens::too_large),
+            Route::Resource { .. } => (self.shared.options.limits.document_bytes_max, documents::body_refused),
+            Route::Tokens => (tokens::BODY_BYTES_MAX, tokens::body_refused),
+            Route::Socket | Route::Status | Route::Unknown => (IDLE_BODY_BYTES_MAX, tokens::body_refused),
         }
     }
 

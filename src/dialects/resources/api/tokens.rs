@@ -9,6 +9,7 @@ use crate::access::digest;
 use crate::access::tokens::Source;
 use crate::clock::Now;
 use crate::exchange::{Answer, Grant, Question, Refusal, Revocation, SubscriptionId, TokenDigest};
+use crate::http::body::BodyError;
 use crate::http::response::{Response, error, json};
 use crate::json;
 use crate::json::object::{Members, string};
@@ -212,8 +213,11 @@ fn no_content() -> Response {
     Response::new(204).field("Cache-Control", "no-store")
 }
 
-pub fn too_large() -> Response {
-    error(413, "Body too large")
+pub fn body_refused(refused: BodyError) -> Response {
+    match refused {
+        BodyError::TooLarge => error(413, "Body too large"),
+        BodyError::Malformed => error(400, "Body not valid"),
+    }
 }
 
 #[cfg(test)]
