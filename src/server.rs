@@ -576,6 +576,10 @@ fn registry(
     }
     let (endpoints, prepared) = endpoints;
     prepared.enforce();
+    for service in &config.endpoints.services {
+        let endpoints: usize = service.projects.iter().map(|project| project.endpoints.len()).sum();
+        tracing::info!(service = %service.name, name = %service.display_name, endpoints, "serves endpoints");
+    }
     list.push(Arc::new(endpoints.dialect()));
     if config.publish.enabled {
         list.push(Arc::new(Publish::new(config.publish.clone(), access.clone(), head_bytes, events_topic)));

@@ -83,7 +83,7 @@ impl Reading {
         counter(
             out,
             "pings",
-            "Pings of Action Cable and of resources, also those that took the place of one that waited",
+            "Pings of Action Cable, resources and endpoints, also those that took the place of one that waited",
             self.0.sum(Counter::Pings),
         )
     }

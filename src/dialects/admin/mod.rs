@@ -177,6 +177,18 @@ mod tests {
     }
 
     #[test]
+    fn the_metrics_that_a_page_names_are_there() {
+        let response = ask(&admin(), Door::Admin, "GET", "/metrics").unwrap();
+        let shown = |name: &str| body(&response).lines().any(|line| line.split([' ', '{']).next() == Some(name));
+        let page = include_str!("../../../docs/OPERATIONS.md");
+        let names: Vec<&str> = page.split('`').filter(|text| text.starts_with("fanwire_")).collect();
+        assert!(names.len() >= 6, "{names:?}");
+        for name in names {
+            assert!(shown(name), "{name} is not in\n{}", body(&response));
+        }
+    }
+
+    #[test]
     fn metrics_are_sums_of_what_the_threads_count() {
         let metrics = Arc::new(Metrics::new(2));
         for (reactor, accepted) in [(0, 5), (1, 7)] {
