@@ -8,6 +8,7 @@ pub use records::{
     Alter, AlterRefusal, Alteration, EndpointLog, EndpointSettings, JoinRecords, NewRecord, SEPARATOR, endpoint_topic,
     is_of_endpoint, is_of_owner, owner_topic, token_group, token_group_of,
 };
+use smallvec::SmallVec;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -458,7 +459,7 @@ pub enum Answer {
     Report(Box<Report>),
     /// In the order of the entries; with the report that the publication asked for, taken just after it.
     Published {
-        published: Vec<Published>,
+        published: SmallVec<[Published; 1]>,
         report: Option<Box<Report>>,
     },
     /// How many of the named topics existed.

@@ -249,10 +249,9 @@ mod tests {
         let mut bench = Bench::new(settings());
         introduce(&mut bench, 1, token(1));
         resume(&mut bench, 1);
-        assert!(matches!(
-            bench.inbox(1)[..],
-            [ToReactor::Notice { connection, notice: Notice::TakenOver }] if connection == token(1)
-        ));
+        let told = bench.inbox(1);
+        let [ToReactor::Notice { connection, notice }] = &told[..] else { panic!("{told:?}") };
+        assert_eq!((*connection, &**notice), (token(1), &Notice::TakenOver));
         assert_eq!(answers(&mut bench), []);
         resume(&mut bench, 2);
         assert_eq!(bench.inbox(1).len(), 0);

@@ -215,7 +215,7 @@ enum Waiting {
     /// `kept`: it has something that has to outlive the process, or had it before.
     Published {
         origin: Origin,
-        published: Vec<Published>,
+        published: SmallVec<[Published; 1]>,
         report: Option<Box<Selection>>,
         kept: bool,
     },
@@ -484,7 +484,7 @@ impl Hub {
             Resumption::Left(state) => self.reply(origin, Answer::Resumed(Some((state, self.released)))),
             Resumption::Waits { tell, in_vain } => {
                 if let Some((reactor, connection)) = tell {
-                    let notice = Notice::TakenOver;
+                    let notice = Box::new(Notice::TakenOver);
                     self.reactors[usize::from(reactor)].replies.push(ToReactor::Notice { connection, notice });
                 }
                 if let Some(origin) = in_vain {

@@ -37,10 +37,17 @@ enum Judged {
     Same(usize),
 }
 
+/// What becomes of a list of entries, each in its place.
+struct Judgement {
+    judged: SmallVec<[Judged; 1]>,
+    /// There are topics among them that do not exist.
+    creates: bool,
+}
+
 impl Hub {
     pub(super) fn publish(&mut self, origin: Origin, entries: Vec<Entry>, report: Option<Selection>) {
         match self.judge(&entries) {
-            Ok(judged) => self.order(origin, entries, &judged, report),
+            Ok(judged) => self.order(origin, entries, judged, report),
             Err(refusal) => {
                 self.totals.refused += 1;
                 // Through the gate: a publisher is answered in the order in which it asked.
@@ -49,8 +56,8 @@ impl Hub {
         }
     }
 
-    fn judge(&mut self, entries: &[Entry]) -> Result<SmallVec<[Judged; 1]>, Refusal> {
-        let mut judged = SmallVec::with_capacity(entries.len());
+    fn judge(&mut self, entries: &[Entry]) -> Result<Judgement, Refusal> {
+        let mut judged: SmallVec<[Judged; 1]> = SmallVec::with_capacity(entries.len());
         let mut first: Option<HashMap<(&TopicName, &str), usize>> = None;
         let mut absent: SmallVec<[&TopicName; 4]> = SmallVec::new();
         let (mut bytes, mut durable) = (0, false);
@@ -71,19 +78,21 @@ impl Hub {
                 }
                 first.insert((&entry.topic, key), index);
             }
-            let topic = self.topics.find(&entry.topic);
-            judged.push(Judged::New(topic));
-            match topic.and_then(|id| self.topics.get(id)) {
-                Some(topic) if topic.interested().any(|reactor| self.is_overfull(reactor)) => return Err(Refusal::Busy),
-                Some(_) => {}
-                None => absent.push(&entry.topic),
+            match self.topics.look_up(&entry.topic) {
+                Some((_, topic)) if topic.interested().any(|reactor| self.is_overfull(reactor)) => return Err(Refusal::Busy),
+                Some((id, _)) => judged.push(Judged::New(Some(id))),
+                None => {
+                    judged.push(Judged::New(None));
+                    absent.push(&entry.topic);
+                }
             }
             durable |= entry.store || entry.key.is_some();
             if entry.store {
                 bytes += kept_bytes(&entry.payload, entry.event.as_deref());
             }
         }
-        if !absent.is_empty() && !self.may_create(absent.into_iter()) {
+        let creates = !absent.is_empty();
+        if creates && !self.may_create(absent.into_iter()) {
             return Err(Refusal::TooManyTopics);
         }
         if bytes > 0 && self.totals.kept_bytes() + self.totals.coming_bytes + bytes > self.settings.log_bytes_max {
@@ -92,7 +101,7 @@ impl Hub {
         if durable && let Some(refusal) = self.storage_refusal() {
             return Err(refusal);
         }
-        Ok(judged)
+        Ok(Judgement { judged, creates })
     }
 
     pub(super) fn is_overfull(&self, reactor: usize) -> bool {
@@ -100,19 +109,15 @@ impl Hub {
         messages > QUEUED_MESSAGES_MAX || bytes > QUEUED_BYTES_MAX
     }
 
-    fn order(&mut self, origin: Origin, entries: Vec<Entry>, judged: &[Judged], report: Option<Selection>) {
-        let is_absent = |(_, judged): &(&Entry, &Judged)| matches!(judged, Judged::New(None));
-        // The events of new topics come first, so that the messages stay consecutive.
-        for (entry, _) in entries.iter().zip(judged).filter(is_absent) {
-            if self.topics.find(&entry.topic).is_none() {
-                self.create(entry.topic.clone(), Keep::Window);
-                self.tell(Happening::Created, &entry.topic);
-            }
+    fn order(&mut self, origin: Origin, entries: Vec<Entry>, judgement: Judgement, report: Option<Selection>) {
+        let Judgement { judged, creates } = judgement;
+        if creates {
+            self.create_absent(&entries, &judged);
         }
-        let mut published: Vec<Published> = Vec::with_capacity(entries.len());
+        let mut published: SmallVec<[Published; 1]> = SmallVec::with_capacity(entries.len());
         let mut changes = SmallVec::with_capacity(entries.len());
         let mut kept = false;
-        for (entry, judged) in entries.into_iter().zip(judged) {
+        for (entry, judged) in entries.into_iter().zip(&judged) {
             let (stamp, duplicate) = match *judged {
                 Judged::New(known) => {
                     let topic = known.or_else(|| self.topics.find(&entry.topic)).expect("what was absent was created just now");
@@ -136,6 +141,16 @@ impl Hub {
             published.push(Published { stamp, duplicate });
         }
         self.submit(changes, Waiting::Published { origin, published, report: report.map(Box::new), kept });
+    }
+
+    /// The events of new topics come before the messages, so that those stay consecutive.
+    fn create_absent(&mut self, entries: &[Entry], judged: &[Judged]) {
+        for (entry, judged) in entries.iter().zip(judged) {
+            if matches!(judged, Judged::New(None)) && self.topics.find(&entry.topic).is_none() {
+                self.create(entry.topic.clone(), Keep::Window);
+                self.tell(Happening::Created, &entry.topic);
+            }
+        }
     }
 
     /// Gives a message its stamp, its id, and its place in the topic's history if it is stored.
@@ -177,11 +192,10 @@ impl Hub {
         if self.topics.get(id).is_none() {
             self.note_evicted(&message);
         }
-        let second = message.also.as_ref().map(|also| self.topics.find(&also.topic));
+        let Some(also) = &message.also else { return self.append_to(Some(id), message) };
+        let second = self.topics.find(&also.topic);
         self.append_to(Some(id), message.clone());
-        if let Some(second) = second {
-            self.append_to(second, message);
-        }
+        self.append_to(second, message);
     }
 
     fn append_to(&mut self, id: Option<TopicId>, message: Arc<Message>) {

@@ -125,11 +125,13 @@ pub enum ToReactor {
     /// For one connection's session.
     Notice {
         connection: Token,
-        notice: Notice,
+        notice: Box<Notice>,
     },
     /// For every session.
     Announce(Arc<Notice>),
 }
+
+const _: () = assert!(size_of::<ToReactor>() <= 40, "one for each message and reactor");
 
 /// One bounded page of what a reader had missed.
 #[derive(Debug)]

@@ -243,7 +243,7 @@ impl Bench {
     pub fn publish_all(&mut self, entries: Vec<Entry>) -> Result<Vec<Published>, Refusal> {
         self.handle(ToHub::Publish { origin: Bench::origin(0), entries, report: None });
         match self.answer() {
-            Answer::Published { published, .. } => Ok(published),
+            Answer::Published { published, .. } => Ok(published.into_vec()),
             Answer::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }

@@ -290,8 +290,14 @@ pub struct Topics {
 
 impl Topics {
     pub fn find(&self, name: &TopicName) -> Option<TopicId> {
+        self.look_up(name).map(|(id, _)| id)
+    }
+
+    /// The same, and the topic itself.
+    pub fn look_up(&self, name: &TopicName) -> Option<(TopicId, &Topic)> {
         let index = *self.names.find(self.hasher.hash_one(name), |&index| named(&self.slots, index) == Some(name))?;
-        Some(TopicId { index, generation: self.slots[index as usize].born })
+        let slot = &self.slots[index as usize];
+        Some((TopicId { index, generation: slot.born }, slot.topic.as_deref()?))
     }
 
     pub fn get(&self, id: TopicId) -> Option<&Topic> {

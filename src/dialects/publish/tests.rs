@@ -149,7 +149,7 @@ fn published(seq: u64, duplicate: bool) -> Published {
 }
 
 fn answer(list: &[Published]) -> Answer {
-    Answer::Published { published: list.to_vec(), report: None }
+    Answer::Published { published: list.into(), report: None }
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl House {
         self.ask_to_publish(1, entries);
         self.commit();
         match self.answers().pop() {
-            Some((1, Answer::Published { published, .. })) => published,
+            Some((1, Answer::Published { published, .. })) => published.into_vec(),
             other => panic!("{other:?}"),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::exchange::{ReactorRow, Refusal, Report, TopicRow};
+use smallvec::SmallVec;
 
 const KEY: [(&str, &str); 1] = [("Authorization", "Bearer key")];
 
@@ -27,7 +28,7 @@ fn rows(names: &[&str]) -> Answer {
 
 fn published(names: &[&str]) -> Answer {
     let Answer::Report(report) = rows(names) else { unreachable!("rows make a report") };
-    Answer::Published { published: vec![], report: Some(report) }
+    Answer::Published { published: SmallVec::new(), report: Some(report) }
 }
 
 fn backend() -> Server {
@@ -66,7 +67,7 @@ fn a_post_publishes_and_tells_the_counts() {
     quiet.door = Door::Admin;
     let mut client = post(&quiet, "/pub?id=a", "{\"n\":4}");
     assert_eq!(client.opened, ["publish a={\"n\":4} unstored"]);
-    let done = client.answered(Answer::Published { published: vec![], report: None });
+    let done = client.answered(Answer::Published { published: SmallVec::new(), report: None });
     assert_eq!(done, ["HTTP/1.1 200 OK | Content-Length: 0"]);
 }
 

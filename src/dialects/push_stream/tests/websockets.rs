@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::dialects::push_stream::options::{AuthErrors, WebSocketRefusals};
+use smallvec::SmallVec;
 use std::time::Duration;
 
 const SILENT: &str = "{\"http_status\": 401, \"explain\":\"Authentication token is missing or invalid.\"}";
@@ -259,7 +260,7 @@ fn a_speaker_publishes_to_all_its_channels() {
     let mut client = server.upgrade("/websocket/t1/t2/events");
     client.joined(&joined(stamp(NOON, 3)));
     assert_eq!(client.received(Inbound::Text(" {\"a\": 1} ")), ["publish t1={\"a\":1}, t2={\"a\":1}"]);
-    assert!(client.answered(Answer::Published { published: vec![], report: None }).is_empty());
+    assert!(client.answered(Answer::Published { published: SmallVec::new(), report: None }).is_empty());
     client.removed(&message("t1", -2, stamp(NOON, 3), "x"), 2);
     assert_eq!(client.received(Inbound::Text("2")), ["publish t2=2"]);
     assert_eq!(client.received(Inbound::Text("not json")), ["close 1007"]);
@@ -279,7 +280,7 @@ fn a_speaker_is_not_read_while_many_publications_wait() {
         assert_eq!(client.received(Inbound::Text("1")), ["publish a=1 unstored"]);
     }
     assert!(!client.session.as_ref().unwrap().accepts_input());
-    client.answered(Answer::Published { published: vec![], report: None });
+    client.answered(Answer::Published { published: SmallVec::new(), report: None });
     assert!(client.session.as_ref().unwrap().accepts_input());
 }
 
