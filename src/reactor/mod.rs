@@ -132,11 +132,9 @@ const PROMPT_LISTENERS_MAX: usize = 1024;
 const FLUSH_SLICE: usize = 1024;
 /// Replies of the hub taken in one turn.
 const INBOX_TURN: usize = 4096;
-/// Connections reviewed in one turn after the rules changed, or told of an announcement.
-const REVIEW_SLICE: u32 = 1024;
-/// Connections whose timers are looked at in one turn: a tick may hold those of many that end together, and each of them costs a
-/// dozen microseconds then.
-const TIMER_SLICE: usize = 128;
+/// Sessions that are called in one turn for each of: their timers, new rules, an announcement. Many may end so together, and each
+/// that does costs a dozen microseconds.
+const SESSION_SLICE: u32 = 128;
 
 pub struct Reactor<T> {
     index: u16,
@@ -639,7 +637,7 @@ impl<T: Transport> Reactor<T> {
     fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.now.micros, &mut due);
-        for (index, tick) in due.drain(..due.len().min(TIMER_SLICE)) {
+        for (index, tick) in due.drain(..due.len().min(SESSION_SLICE as usize)) {
             let Some(slot) = self.connections.get_mut(index) else { continue };
             if slot.scheduled > self.tick {
                 // A later round of the same wheel slot, or an entry that an earlier deadline replaced: the wheel can't
@@ -722,7 +720,7 @@ impl<T: Transport> Reactor<T> {
 
     fn review_slice(&mut self) {
         let Some(start) = self.reviewing else { return };
-        let end = start.saturating_add(REVIEW_SLICE).min(self.connections.end());
+        let end = start.saturating_add(SESSION_SLICE).min(self.connections.end());
         for index in start..end {
             let Some(slot) = self.connections.get(index) else { continue };
             if slot.is(bits::DEAD) || slot.session.is_none() {
@@ -746,7 +744,7 @@ impl<T: Transport> Reactor<T> {
 
     fn announce_slice(&mut self) {
         let Some(Announcement { notice, next, before }) = self.announced.pop_front() else { return };
-        let end = next.saturating_add(REVIEW_SLICE).min(self.connections.end());
+        let end = next.saturating_add(SESSION_SLICE).min(self.connections.end());
         for index in next..end {
             let Some(slot) = self.connections.get(index) else { continue };
             if !slot.is(bits::DEAD) && self.connections.is_older(index, before) {
