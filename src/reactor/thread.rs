@@ -21,7 +21,7 @@ pub const WAKER: mio::Token = mio::Token(0xFFFF_FFFF);
 const LISTENERS: usize = 0xFFFF_FF00;
 
 /// Readiness events taken in one poll.
-const EVENTS: usize = 4096;
+const EVENTS: usize = 128;
 
 /// What the server orders; the bell rings after each.
 pub enum Order {
