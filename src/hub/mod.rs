@@ -246,7 +246,7 @@ enum Waiting {
         revoked: Vec<TokenDigest>,
     },
     /// Of users who go with their endpoint.
-    Revoked(Vec<Revocation>),
+    Revoked(Vec<TokenDigest>),
     /// A user that the settings name, and its endpoint.
     User(Box<(TopicName, NewRecord)>),
 }
@@ -584,15 +584,17 @@ impl Hub {
                 notice.iter().for_each(|notice| self.announce(notice));
                 self.acknowledge(origin, result.is_ok(), Answer::Altered(result));
             }
-            Waiting::Revoked(revoked) => {
-                revoked.into_iter().for_each(|revocation| self.announce(&Arc::new(Notice::Revoked(revocation))));
-            }
+            Waiting::Revoked(revoked) => self.announce_revoked(revoked),
             Waiting::Issued { origin, revoked } => {
-                for token in revoked {
-                    self.announce(&Arc::new(Notice::Revoked(Revocation::Token(token))));
-                }
+                self.announce_revoked(revoked);
                 self.acknowledge(origin, true, Answer::Issued);
             }
+        }
+    }
+
+    fn announce_revoked(&mut self, tokens: Vec<TokenDigest>) {
+        for token in tokens {
+            self.announce(&Arc::new(Notice::Revoked(Revocation::Token(token))));
         }
     }
 

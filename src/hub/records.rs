@@ -265,11 +265,7 @@ impl Hub {
     /// A record as an earlier process left it.
     pub(super) fn restore_record(&mut self, endpoint: &TopicName, record: Arc<Record>) {
         let bytes = record_bytes(&record);
-        let index = match self.records.leaving.of(endpoint, record.place) {
-            Some(leaving) => leaving,
-            None => self.records.indices.entry(endpoint.clone()).or_default(),
-        };
-        if index.restore(record) {
+        if self.records.leaving.restore(endpoint, &record) || self.records.index(endpoint).restore(record) {
             self.totals.records += 1;
             self.totals.record_bytes += bytes;
         }

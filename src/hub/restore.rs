@@ -174,6 +174,10 @@ impl Hub {
         self.totals.stored -= if is_reserved { 0 } else { log.len() as u64 };
         for message in log.from(0).filter(|message| message.topic == name) {
             self.note_evicted(message);
+            // An owner's topic keeps no more than its endpoint's.
+            if let Some(second) = message.also.as_ref().and_then(|also| self.topics.find(&also.topic)) {
+                self.evict(second, message.stamp.seq);
+            }
         }
     }
 

@@ -149,6 +149,19 @@ impl Tokens {
         self.arrived();
     }
 
+    /// The tokens of a user that count at this time.
+    pub fn live_of(&self, group: &str, user: &str, unix_millis: u64) -> Vec<TokenDigest> {
+        let owner = Arc::new(Owner { group: group.into(), user: user.into() });
+        let live = |token: &TokenDigest| self.known.get(token).is_some_and(|known| known.until > unix_millis);
+        of(&self.owned, &owner).filter(live).collect()
+    }
+
+    /// Whether this one, which is known, is revoked by what is on its way.
+    pub fn is_leaving(&self, token: TokenDigest) -> bool {
+        let ahead = self.known.get(&token).and_then(|known| self.ahead.get(&known.owner));
+        ahead.is_some_and(|ahead| ahead.tokens.iter().all(|(_, stays)| *stays != token))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }

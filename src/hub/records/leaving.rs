@@ -4,7 +4,7 @@ use super::endpoints::RETRY;
 use super::index::Index;
 use super::record_bytes;
 use crate::engine::Change;
-use crate::exchange::{Revocation, token_group_of};
+use crate::exchange::{Revocation, TokenDigest, token_group_of};
 use crate::hub::{Hub, Waiting};
 use crate::message::{Seq, TopicName};
 use crate::record::Record;
@@ -19,6 +19,9 @@ const SLICE: usize = 512;
 
 /// So many deleted ones may wait for the disk.
 const GONE_MAX: usize = 4_096;
+
+/// Tokens that are revoked at once: every session of the server hears of each of them.
+const REVOKED_MAX: usize = 32;
 
 /// The wall clock is looked at this often.
 const LOOK: Duration = Duration::from_secs(3_600);
@@ -36,15 +39,21 @@ struct Former {
 }
 
 impl Leaving {
-    /// Where a record of an earlier process belongs, if it is on its way out.
-    pub fn of(&mut self, endpoint: &TopicName, place: Seq) -> Option<&mut Index> {
-        let found = self.0.iter_mut().find(|former| former.endpoint == *endpoint && place <= former.through);
-        found.map(|former| &mut former.index)
-    }
-
     /// Up to which place records of this endpoint are here.
     fn through(&self, endpoint: &TopicName) -> Option<Seq> {
         self.0.iter().filter(|former| former.endpoint == *endpoint).map(|former| former.through).max()
+    }
+
+    /// Takes a record of an earlier process, if it is on its way out. That may have set aside records of one name twice.
+    pub fn restore(&mut self, endpoint: &TopicName, record: &Arc<Record>) -> bool {
+        let is_of = |former: &&mut Former| former.endpoint == *endpoint && record.place <= former.through;
+        let Some(through) = self.0.iter_mut().find(is_of).map(|former| former.through) else { return false };
+        if !self.0.iter_mut().filter(is_of).any(|former| former.index.restore(record.clone())) {
+            let mut index = Index::default();
+            index.restore(record.clone());
+            self.0.push_back(Former { endpoint: endpoint.clone(), through, index });
+        }
+        true
     }
 
     #[cfg(any(test, fuzzing))]
@@ -182,23 +191,24 @@ impl Hub {
 
     /// Users who are to go lose their tokens before. False until they have.
     fn revoke_all(&mut self, endpoint: &TopicName, records: &[Arc<Record>]) -> bool {
-        let of_users = |hub: &Hub| -> Vec<Revocation> {
-            let users = records.iter().filter(|record| record.account.is_some() && !hub.tokens.is_empty());
-            let all = users.map(|record| {
-                let (group, user) = (token_group_of(endpoint).into(), record.id.to_string().into());
-                Revocation::User { group, user, except: None }
-            });
-            all.filter(|revocation| !hub.tokens.meant(revocation.clone()).is_empty()).collect()
-        };
-        let revoked = of_users(self);
-        if revoked.is_empty() {
+        if self.tokens.is_empty() {
             return true;
         }
-        if self.storage_refusal().is_none() {
-            revoked.iter().for_each(|revocation| self.tokens.order_revocation(revocation));
-            let changes = revoked.iter().map(|revocation| Change::Revoke(Box::new(revocation.clone()))).collect();
+        let (group, now) = (token_group_of(endpoint), self.now.unix_millis());
+        let users = records.iter().filter(|record| record.account.is_some());
+        let live: Vec<TokenDigest> = users.flat_map(|record| self.tokens.live_of(group, &record.id.to_string(), now)).collect();
+        // What is on its way is not ordered once more, and nothing beside it.
+        let is_idle = !live.iter().any(|&token| self.tokens.is_leaving(token));
+        if !live.is_empty() && is_idle && self.storage_refusal().is_none() {
+            let revoked = live[..live.len().min(REVOKED_MAX)].to_vec();
+            let changes = revoked.iter().map(|&token| {
+                let revocation = Revocation::Token(token);
+                self.tokens.order_revocation(&revocation);
+                Change::Revoke(Box::new(revocation))
+            });
+            let changes = changes.collect();
             self.submit(changes, Waiting::Revoked(revoked));
         }
-        of_users(self).is_empty()
+        live.is_empty()
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::exchange::{
     Alter, AlterRefusal, Alteration, Grant, Join, JoinRecords, Joined, NewRecord, Notice, Revocation, TokenDigest, owner_topic,
 };
+use crate::hub::Waiting;
 use crate::hub::testing::{ENDPOINT, account, alter, create, delete, new_record, put, shown, with_endpoint};
 use crate::record::{Record, RecordId};
 use crate::storage::{Notes, Remains};
@@ -477,6 +478,81 @@ fn users_go_with_their_endpoint_when_it_is_committed_that_their_tokens_did() {
     house.handle(ToHub::Storage(Report::Recovered));
     (0..2).for_each(|_| house.settle());
     assert_eq!((house.hub.totals.records, house.records_on_disk().len(), house.tokens_on_disk()), (0, 0, 0));
+}
+
+/// A token of that user that never ends by itself.
+fn issue(house: &mut House, user: u128, number: u8) {
+    let (group, user) = ("$endpoint\u{1f}s\u{1f}p".into(), RecordId(user).to_string().into());
+    let (token, grant) = (TokenDigest([number; 32]), Grant { group, user, until: u64::MAX });
+    house.handle(ToHub::Ask { origin: Bench::origin(0), question: Question::Issue { token, grant, user_max: 0 } });
+    house.commit();
+    assert!(matches!(house.answers()[..], [(_, Answer::Issued)]));
+}
+
+#[test]
+fn tokens_of_users_who_go_with_their_endpoint_are_revoked_a_few_at_a_time_and_once() {
+    let mut house = House::new(with_endpoint(1));
+    house.alter(register(1, "anna")).unwrap();
+    (1..=70).for_each(|number| issue(&mut house, 1, number));
+    house.handle(ToHub::Settings(Box::new(settings())));
+    house.settle();
+    house.inbox(1);
+    // A disk that takes its time is not asked again.
+    house.bench.live(SECOND * 110);
+    let mut told = Vec::new();
+    let mut rounds = 0;
+    while house.hub.totals.records > 0 {
+        let waiting = house.hub.waiting.iter().filter(|(_, waiting)| matches!(waiting, Waiting::Revoked(_))).count();
+        assert!(waiting <= 1, "{waiting}");
+        house.commit();
+        let revoked: Vec<TokenDigest> = house
+            .inbox(1)
+            .iter()
+            .filter_map(|reply| match reply {
+                ToReactor::Announce(notice) => match **notice {
+                    Notice::Revoked(Revocation::Token(token)) => Some(token),
+                    _ => panic!("{notice:?}"),
+                },
+                _ => None,
+            })
+            .collect();
+        assert!(revoked.len() <= 32, "{}", revoked.len());
+        told.extend(revoked);
+        house.bench.live(SECOND * 5);
+        rounds += 1;
+        assert!(rounds < 10);
+    }
+    house.settle();
+    told.sort_unstable_by_key(|token| token.0);
+    assert_eq!(told, (1..=70).map(|number| TokenDigest([number; 32])).collect::<Vec<_>>(), "each once");
+    assert_eq!((house.records_on_disk().len(), house.tokens_on_disk()), (0, 0));
+}
+
+#[test]
+fn what_leaves_twice_before_a_kill_is_deleted_whole_by_the_next_process() {
+    let mut house = House::new(with_endpoint(1));
+    for id in [1, 2] {
+        house.alter(register(id, "anna")).unwrap();
+        issue(&mut house, id, id as u8);
+        house.handle(ToHub::Settings(Box::new(settings())));
+        house.commit();
+        // The tokens can't be revoked meanwhile, and so the records are only set aside.
+        house.fail();
+        house.bench.live(SECOND * 101);
+        house.handle(ToHub::Storage(Report::Recovered));
+        house.handle(ToHub::Settings(Box::new(with_endpoint(id as u64 + 1))));
+        house.commit();
+        assert_eq!(house.all(), []);
+    }
+    let disk = house.on_disk();
+    assert_eq!((disk.leaving.len(), disk.records.len(), disk.tokens.len()), (1, 2, 2));
+    let mut house = house.restart(settings(), SECOND);
+    house.settle();
+    house.settle();
+    assert_eq!((house.records_on_disk(), house.tokens_on_disk()), (vec![], 0));
+    let mut house = house.restart(with_endpoint(9), SECOND);
+    assert_eq!(house.all(), []);
+    house.alter(register(3, "anna")).unwrap();
 }
 
 /// Whatever is altered, fails and crashes: what was answered is there, as it was answered, and so is every message about it.
