@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::reactor::inbox::{Bell, inbox};
 use crate::reactor::thread::{self as reactor_thread, Order, Setup, WAKER};
 use crate::reactor::working::Pools;
-use crate::reactor::{Control, Limits, listener};
+use crate::reactor::{BEYOND_MAX, Control, Limits, listener};
 use crate::session::{Dialect, Door, Encoders, Registry};
 use crate::storage;
 use crate::storage::Storage;
@@ -493,7 +493,11 @@ fn connections_max(config: &Config) -> usize {
     let reactors = config.server.reactor_count() as u64;
     let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     let per_table = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
-    let possible = if config.server.private_fd_tables { per_table } else { (per_table / reactors).max(1) };
+    let possible = match config.server.private_fd_tables {
+        // Those beyond the limit are among the reserved.
+        true => per_table,
+        false => (per_table / reactors).saturating_sub(BEYOND_MAX as u64).max(1),
+    };
     let wanted = match config.limits.connections_max {
         0 => possible,
         all => all.div_ceil(reactors).min(possible),

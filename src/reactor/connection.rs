@@ -199,8 +199,6 @@ pub struct Http {
     pub phase: Phase,
     pub door: Door,
     pub peer: IpAddr,
-    /// There were as many connections as may be when this one came.
-    pub beyond: bool,
     pub scan: HeadScan,
     /// When this phase has lasted too long, in monotonic microseconds.
     pub deadline: Option<u64>,

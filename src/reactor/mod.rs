@@ -111,7 +111,7 @@ pub enum Control {
 }
 
 /// Connections beyond the limit whose request is read, so that they are turned away in the words of its protocol.
-const BEYOND_MAX: usize = 16;
+pub const BEYOND_MAX: usize = 16;
 /// Announcements that may wait to be told.
 const ANNOUNCED_MAX: usize = 64;
 
@@ -132,9 +132,11 @@ const PROMPT_LISTENERS_MAX: usize = 1024;
 const FLUSH_SLICE: usize = 1024;
 /// Replies of the hub taken in one turn.
 const INBOX_TURN: usize = 4096;
-/// Sessions that are called in one turn for each of: their timers, new rules, an announcement. Many may end so together, and each
-/// that does costs a dozen microseconds.
+/// Sessions that are called in one turn for each of: their timers, new rules. Many may end so together, and each that does costs a
+/// dozen microseconds.
 const SESSION_SLICE: u32 = 128;
+/// Sessions that hear of one announcement in one turn: it is meant for few of them.
+const ANNOUNCE_SLICE: u32 = 1024;
 
 pub struct Reactor<T> {
     index: u16,
@@ -158,6 +160,8 @@ pub struct Reactor<T> {
     unfinished_bytes: usize,
     /// Connections that wait for `unfinished_bytes` to fall.
     starved: Vec<u32>,
+    /// Those that came when there were as many connections as may be, until they have asked.
+    beyond: Vec<Token>,
     unopened: VecDeque<Token>,
     unopened_count: usize,
     ready: Vec<u32>,
@@ -216,6 +220,7 @@ impl<T: Transport> Reactor<T> {
             unanswered_bytes: 0,
             unfinished_bytes: 0,
             starved: Vec::new(),
+            beyond: Vec::new(),
             unopened: VecDeque::new(),
             unopened_count: 0,
             ready: Vec::new(),
@@ -249,20 +254,39 @@ impl<T: Transport> Reactor<T> {
     }
 
     /// Whether one more socket may come in, if only to be told that there is no room.
-    pub fn has_room(&self) -> bool {
-        self.connections.len() < self.limits.connections_max.saturating_add(BEYOND_MAX)
+    pub fn has_room(&mut self) -> bool {
+        self.may_serve() || self.beyond.len() < BEYOND_MAX
+    }
+
+    /// Whether there are fewer connections than may be, but for those beyond.
+    fn may_serve(&mut self) -> bool {
+        let Reactor { beyond, connections, .. } = self;
+        beyond.retain(|&token| connections.find(token).is_some());
+        connections.len() - beyond.len() < self.limits.connections_max
+    }
+
+    /// Whether the one that asks has to be turned away: if somebody has left since it came, it is served.
+    fn is_beyond(&mut self, index: u32) -> bool {
+        let token = self.connections.token(index);
+        if !self.beyond.contains(&token) {
+            return false;
+        }
+        let may_serve = self.may_serve();
+        if may_serve {
+            self.beyond.retain(|&other| other != token);
+        }
+        !may_serve
     }
 
     /// Takes a connected socket. It counts as readable and writable until it says otherwise.
     pub fn accept(&mut self, transport: T, door: Door, peer: IpAddr, now: Now) {
         self.enter(now);
         self.count(Counter::Accepted, 1);
-        let beyond = self.connections.len() >= self.limits.connections_max;
+        let is_beyond = !self.may_serve();
         let http = Http {
             phase: Phase::Head { idle: true },
             door,
             peer,
-            beyond,
             scan: Default::default(),
             deadline: Some(now.after(self.limits.head_time)),
             keep_alive: true,
@@ -295,7 +319,9 @@ impl<T: Transport> Reactor<T> {
             subscription: None,
         });
         // Of those beyond the limit there are few anyway, and they must not cost the place of one that has come before.
-        if !beyond {
+        if is_beyond {
+            self.beyond.push(token);
+        } else {
             self.connections[index].set(bits::UNOPENED, true);
             self.unopened.push_back(token);
             self.unopened_count += 1;
@@ -636,8 +662,12 @@ impl<T: Transport> Reactor<T> {
 
     fn fire_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.advance(self.now.micros, &mut due);
-        for (index, tick) in due.drain(..due.len().min(SESSION_SLICE as usize)) {
+        if due.is_empty() {
+            self.wheel.advance(self.now.micros, &mut due);
+            // They are taken from the end.
+            due.reverse();
+        }
+        for (index, tick) in due.drain(due.len().saturating_sub(SESSION_SLICE as usize)..).rev() {
             let Some(slot) = self.connections.get_mut(index) else { continue };
             if slot.scheduled > self.tick {
                 // A later round of the same wheel slot, or an entry that an earlier deadline replaced: the wheel can't
@@ -744,7 +774,7 @@ impl<T: Transport> Reactor<T> {
 
     fn announce_slice(&mut self) {
         let Some(Announcement { notice, next, before }) = self.announced.pop_front() else { return };
-        let end = next.saturating_add(SESSION_SLICE).min(self.connections.end());
+        let end = next.saturating_add(ANNOUNCE_SLICE).min(self.connections.end());
         for index in next..end {
             let Some(slot) = self.connections.get(index) else { continue };
             if !slot.is(bits::DEAD) && self.connections.is_older(index, before) {

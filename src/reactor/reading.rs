@@ -258,11 +258,8 @@ impl<T: Transport> Reactor<T> {
         let body_bytes_max = limits.map_or(self.limits.body_bytes_max, |limits| limits.body_bytes_max);
         let body_deadline = now.after(self.limits.body_stall);
         let (reactor, draining) = (self.index, self.draining);
-        let has_room = self.connections.len() <= self.limits.connections_max;
+        let full = self.is_beyond(index);
         let Some(http) = self.connections[index].http() else { return };
-        // Somebody may have left since it came.
-        http.beyond &= !has_room;
-        let full = http.beyond;
         http.deadline = None;
         http.phase = Phase::Waiting;
         http.keep_alive = head.keep_alive && !draining && !full;

@@ -415,6 +415,32 @@ fn one_connection_too_many_without_a_head_costs_the_oldest_and_nobody_else() {
 }
 
 #[test]
+fn who_comes_beyond_the_limit_is_heard_out_and_served_if_others_have_left() {
+    let mut house = House::new(Limits { connections_max: 3, ..limits() });
+    let served: Vec<Client> = (0..3).map(|_| house.connect()).collect();
+    let beyond: Vec<Client> = (0..16).map(|_| house.connect()).collect();
+    assert!(!house.reactor.has_room());
+    house.send(&beyond[0], get("/now"));
+    // The small dialect turns nobody away.
+    let is_refused = |client: &Client| client.got().starts_with("HTTP/1.1 404 ") && client.is_shut();
+    assert!(is_refused(&beyond[0]));
+    // As many as leave come in; those who wait beyond are in nobody's way.
+    served[..2].iter().for_each(|client| house.end(client));
+    beyond[1..3].iter().for_each(|client| {
+        house.send(client, get("/now"));
+        assert!(client.got().ends_with("now"));
+    });
+    house.send(&beyond[3], get("/now"));
+    assert!(is_refused(&beyond[3]));
+    house.send(&beyond[1], get("/now"));
+    assert!(beyond[1].got().ends_with("now"), "it is one of the served now");
+    beyond[4..].iter().for_each(|client| house.end(client));
+    assert!(house.reactor.has_room());
+    house.send(&served[2], get("/now"));
+    assert!(served[2].got().ends_with("now"));
+}
+
+#[test]
 fn a_websocket_has_the_user_timeout_of_its_dialect() {
     let mut house = House::new(limits());
     let client = house.connect();

@@ -340,14 +340,14 @@ fn clients_that_catch_up_together_share_the_tails_of_their_page() {
 #[test]
 fn an_announcement_reaches_everybody_of_that_moment_once() {
     let mut house = House::new(Limits { unopened_max: 5_000, ..limits() });
-    let clients: Vec<Client> = (0..super::super::SESSION_SLICE + 100).map(|_| house.commanded()).collect();
+    let clients: Vec<Client> = (0..super::super::ANNOUNCE_SLICE + 100).map(|_| house.commanded()).collect();
     let notice = Arc::new(Notice::Disconnect { name: "user".into(), reconnect: true });
     house.inbox.extend([ToReactor::Announce(notice), ToReactor::Announce(Arc::new(Notice::TakenOver))]);
     house.turn(&[]);
     let told = clients.iter().filter(|client| !client.wire.0.borrow().to_client.is_empty()).count();
-    assert_eq!(told, super::super::SESSION_SLICE as usize, "a slice each turn");
+    assert_eq!(told, super::super::ANNOUNCE_SLICE as usize, "a slice each turn");
     let late = house.commanded();
-    assert!(late.token.index() > super::super::SESSION_SLICE as usize);
+    assert!(late.token.index() > super::super::ANNOUNCE_SLICE as usize);
     assert!(late.texts().is_empty(), "it came after the announcement");
     for client in &clients {
         assert_eq!(client.texts(), ["disconnect user", "taken over"]);
