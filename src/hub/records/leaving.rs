@@ -195,8 +195,11 @@ impl Hub {
             return true;
         }
         let (group, now) = (token_group_of(endpoint), self.now.unix_millis());
-        let users = records.iter().filter(|record| record.account.is_some());
-        let live: Vec<TokenDigest> = users.flat_map(|record| self.tokens.live_of(group, &record.id.to_string(), now)).collect();
+        let of_users = |hub: &Hub| -> Vec<TokenDigest> {
+            let users = records.iter().filter(|record| record.account.is_some());
+            users.flat_map(|record| hub.tokens.live_of(group, &record.id.to_string(), now)).collect()
+        };
+        let live = of_users(self);
         // What is on its way is not ordered once more, and nothing beside it.
         let is_idle = !live.iter().any(|&token| self.tokens.is_leaving(token));
         if !live.is_empty() && is_idle && self.storage_refusal().is_none() {
@@ -209,6 +212,6 @@ impl Hub {
             let changes = changes.collect();
             self.submit(changes, Waiting::Revoked(revoked));
         }
-        live.is_empty()
+        live.is_empty() || of_users(self).is_empty()
     }
 }

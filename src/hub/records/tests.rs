@@ -844,9 +844,9 @@ fn users_who_go_with_their_endpoint_lose_their_tokens() {
     bench.live(SECOND);
     assert_eq!((known(&bench), bench.hub.totals.records), ([false, false, true], 0));
     let told = bench.inbox(1);
-    let [ToReactor::Announce(notice)] = &told[..] else { panic!("{told:?}") };
-    let user = RecordId(1).to_string();
-    assert!(matches!(&**notice, Notice::Revoked(Revocation::User { user: told, except: None, .. }) if **told == *user));
+    let [ToReactor::Announce(first), ToReactor::Announce(second)] = &told[..] else { panic!("{told:?}") };
+    let revoked = tokens.map(|token| Notice::Revoked(Revocation::Token(token)));
+    assert!([first, second].map(|notice| &**notice) == [&revoked[0], &revoked[1]], "{told:?}");
 }
 
 #[test]
