@@ -1,11 +1,15 @@
 // The JavaScript of both documents (RESTED_DEV and YAWE), as they print it: only host and scheme of the URL differ. It runs in
 // Node with `ws`, which has the browser's interface, and in headless Chromium.
+//
+// Browsers speak nothing but TLS to names below `.dev` (they come with a list for HSTS, RFC 6797, which they heed while they are
+// new), so there the names end with `.test` (RFC 6761), and a proxy tells the server the real ones.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import http from "node:http";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
@@ -23,12 +27,47 @@ const DOCUMENTS = [
   { name: "yawe", host: "app.yawe.dev" },
 ];
 
-/** A document's code with this server in the place of its own. */
-async function sample({ name, host }, server, key = KEY) {
-  const text = await readFile(new URL(`documents/${name}.js`, import.meta.url), "utf8");
-  const url = `wss://${host}${PATH}?key=${KEY}`;
-  assert.equal(text.split(url).length, 2, `${name}.js has its URL once`);
-  return text.replace(url, `ws://${host}:${server.port}${PATH}?key=${key}`);
+/** A document's code with what goes by this name and port in the place of its own server. */
+async function sample(document, { host = document.host, port }, key = KEY) {
+  const text = await readFile(new URL(`documents/${document.name}.js`, import.meta.url), "utf8");
+  const url = `wss://${document.host}${PATH}?key=${KEY}`;
+  assert.equal(text.split(url).length, 2, `${document.name}.js has its URL once`);
+  return text.replace(url, `ws://${host}:${port}${PATH}?key=${key}`);
+}
+
+/** Lets browsers reach the service of this host under a name that they take without TLS. */
+async function startProxy(test, server, host) {
+  const headersFor = (request) => ({ ...request.headers, host: `${host}:${server.port}` });
+  const proxy = http.createServer((request, response) => {
+    const { method, url: path } = request;
+    const forwarded = http.request({ host: "127.0.0.1", port: server.port, method, path, headers: headersFor(request) });
+    forwarded.on("response", (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on("error", () => response.destroy());
+    request.pipe(forwarded);
+  });
+  const sockets = new Set();
+  proxy.on("upgrade", (request, socket, begun) => {
+    const upstream = net.connect(server.port, "127.0.0.1");
+    const fields = Object.entries(headersFor(request)).map(([name, value]) => `${name}: ${value}\r\n`);
+    upstream.write(`GET ${request.url} HTTP/1.1\r\n${fields.join("")}\r\n`);
+    upstream.write(begun);
+    for (const [from, to] of [[socket, upstream], [upstream, socket]]) {
+      sockets.add(from);
+      from.on("error", () => to.destroy());
+      from.pipe(to);
+    }
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  test.after(() => {
+    for (const socket of sockets) socket.destroy();
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  return { host: host.replace(/\.dev$/, ".test"), port: proxy.address().port };
 }
 
 const toLoopback = (_host, options, callback) =>
@@ -165,26 +204,29 @@ for (const document of DOCUMENTS) {
 
   test(`ep_28_the_javascript_of_${document.name} runs in Chromium as its document says`, async (t) => {
     const server = await startServer(t);
-    const code = `${await sample(document, server)}\nwebsocketExample();`;
-    const { first, printed } = await runInChromium(t, document.host, code);
+    const proxy = await startProxy(t, server, document.host);
+    const code = `${await sample(document, proxy)}\nwebsocketExample();`;
+    const { first, printed } = await runInChromium(t, proxy.host, code);
     await assertDocumented(document, server, first, printed);
   });
 
   test(`ep_28_the_javascript_of_${document.name} prints a key that is not valid as the reason of the close`, async (t) => {
     const server = await startServer(t);
     const expected = ["Close ", { code: 4000, reason: "Endpoint or API Key not valid.", wasClean: true }];
-    const code = await sample(document, server, "0".repeat(32));
-    const here = runInNode(code);
+    const wrong = "0".repeat(32);
+    const here = runInNode(await sample(document, server, wrong));
     assert.deepEqual(await here.take(3, "lines"), [["Creating socket"], ["Socket open."], expected]);
-    const { first, printed } = await runInChromium(t, document.host, `${code}\nwebsocketExample();`);
+    const proxy = await startProxy(t, server, document.host);
+    const code = `${await sample(document, proxy, wrong)}\nwebsocketExample();`;
+    const { first, printed } = await runInChromium(t, proxy.host, code);
     assert.deepEqual([first, ...(await printed.take(2, "lines in Chromium"))], [["Creating socket"], ["Socket open."], expected]);
   });
 }
 
 test("a browser that has logged in brings its cookie to the socket of a secure endpoint", async (t) => {
   const server = await startServer(t);
-  const host = "app.yawe.dev";
-  const base = `//${host}:${server.port}/api/1/ce`;
+  const { host, port } = await startProxy(t, server, "app.yawe.dev");
+  const base = `//${host}:${port}/api/1/ce`;
   const { first, printed } = await runInChromium(
     t,
     host,
