@@ -297,7 +297,9 @@ for (const { error, when } of [
     if (when === "1+") assert.ok(knocking.every((client) => client.text === ""), "nobody was let in");
     const lines = await traced.end();
     const calls = lines.filter((line) => line.includes("accept4("));
-    assert.ok(calls.some((line) => line.includes(`${error} `) && line.includes("INJECTED")) && calls.length < 500, `${calls.length} calls`);
+    // With two threads at it the result of a call may stand in a line of its own.
+    const failed = lines.some((line) => line.includes("accept4") && line.includes(`${error} `) && line.includes("INJECTED"));
+    assert.ok(failed && calls.length < 500, `${calls.length} calls`);
     for (const client of knocking) assert.equal(await client.status(), 200);
     const fresh = new Client(server, publication("6"));
     assert.equal(await fresh.status(), 200);
