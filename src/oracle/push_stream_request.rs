@@ -10,6 +10,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 const ID_BYTES_MAX: usize = 200;
 const CHANNELS_MAX: usize = 50;
+/// What may stand around a tag or a time.
+const BLANKS: [char; 5] = [' ', '\t', '\n', '\r', '\x0c'];
 
 /// The first line is a target, the next ones are `If-None-Match`, `If-Modified-Since` and `Last-Event-ID`.
 pub fn push_stream_request(bytes: &[u8]) {
@@ -162,7 +164,7 @@ fn check_cursor(target: &str, fields: &[(&str, &str)]) {
 }
 
 fn plain_tag(value: &[u8]) -> Option<u64> {
-    let mut text = String::from_utf8(value.to_vec()).ok()?.trim_matches([' ', '\t', '\n', '\r', '\x0c']).to_owned();
+    let mut text = String::from_utf8(value.to_vec()).ok()?.trim_matches(BLANKS).to_owned();
     if text.starts_with("W/") {
         text.drain(..2);
     }
@@ -178,7 +180,7 @@ fn plain_time(value: &[u8]) -> Option<u64> {
         return None;
     }
     let text = String::from_utf8(value.to_vec()).ok()?.replace('+', " ");
-    let text = text.trim();
+    let text = text.trim_matches(BLANKS);
     let seconds = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
     // httpdate looks at most separators not at all, and takes the 31st of every month.
     let printed = date(seconds);
