@@ -4,7 +4,7 @@
 //! and the first alteration after that copies a pointer per 512 records: that is what decided against copying lists at once.
 
 use fanwire::clock::Now;
-use fanwire::exchange::{Alter, Alteration, Answer, EndpointSettings, NewRecord, Question, Reach};
+use fanwire::exchange::{Alter, Alteration, Answer, EndpointSettings, NewRecord, Question};
 use fanwire::hub::request::{Origin, ToHub, ToReactor, Token};
 use fanwire::hub::{Hub, Settings, Window};
 use fanwire::message::{Also, Message, Seq, Stamp, TopicName};
@@ -43,24 +43,9 @@ fn settings() -> Settings {
     let removed_ttl = Duration::from_secs(1);
     Settings {
         window: Window { count: 1_024, bytes: 8 << 20, age: Duration::from_secs(300) },
-        reported: Reach::EVERYTHING,
-        topic_idle: Duration::from_secs(30),
-        topics_max: 0,
-        wildcard_prefix: "".into(),
-        wildcard_topics_max: 0,
-        events_topic: None,
-        heartbeats: Vec::new(),
         log_bytes_max: u64::MAX,
-        unstored_age: Duration::from_secs(30),
-        key_age: Duration::from_secs(120),
-        keys_max: 1_000,
-        positions_age: Duration::from_secs(3_000),
-        positions_max: 1_000,
-        conversations_max: 1_000,
-        conversation_bytes_max: 1 << 20,
-        tombstone_age: Duration::from_secs(60),
-        tokens_max: 1_000,
         endpoints: vec![EndpointSettings { name: ENDPOINT.into(), generation: 1, users: Vec::new(), removed_ttl, log: None }],
+        ..Settings::default()
     }
 }
 
